@@ -1,0 +1,391 @@
+"""The contract between a model, an adjuster and a trainer.
+
+A *scorer* is any callable that maps a :class:`Batch` to one score per candidate answer. An *adjuster* changes
+what such a scorer learns from (weights, batches, rewritten rows), what it minimises (its :class:`Objective`)
+or how it predicts (the objective is itself a scorer). Nothing here knows about ECG encoders or language models.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from structural_models.identification import Estimand
+
+Kind = Literal["one", "set"]
+View = Literal["ecg", "question", "fused"]
+Variant = Literal["same", "question_only", "ecg_only", "frozen_copy"]
+NewScorer = Callable[[Variant], "Scorer"]
+
+
+class ContractError(ValueError):
+    """Bad use of the contract, stated in one sentence a user can act on."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items as a scorer sees them.
+
+    Attributes:
+        rows: (batch,) int64, row numbers in the items table the batch was drawn from.
+        ecg: (batch, 2, leads, samples) float32 in mV; an absent ECG is all zero.
+        ecg_present: (batch, 2) bool.
+        question: the question as asked, ``None`` where the question is withheld.
+        candidates: the answers to be scored, per item.
+        candidate_ids: (batch, candidates) int64 into the cohort's answer vocabulary, -1 at padding.
+        answer: (batch, candidates) bool, the true answer(s); all false where unknown.
+        kind: "one" = exactly one candidate is true, "set" = any number of them.
+        columns: further per-item tensors, first dimension = batch. Reserved names: ``weight`` (float32, loss
+            weight), ``ecg_row`` ((batch, 2) int64, row in the signal store, -1 = absent; lets a scorer cache
+            its encoding of an ECG) and ``partner`` (int64 row number of a paired item).
+    """
+
+    rows: Tensor
+    ecg: Tensor
+    ecg_present: Tensor
+    question: tuple[str | None, ...]
+    candidates: tuple[tuple[str, ...], ...]
+    candidate_ids: Tensor
+    answer: Tensor
+    kind: Kind
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.question)
+
+    @property
+    def padding(self) -> Tensor:
+        """(batch, candidates) bool, true where there is no candidate."""
+        return self.candidate_ids < 0
+
+    def replace(self, **changes: Any) -> Batch:
+        return replace(self, **changes)
+
+    def with_context(self, text: str | Sequence[str]) -> Batch:
+        """The same items with a sentence (one for all, or one each) put before every question.
+
+        A withheld question stays withheld: the context is then all the text there is.
+        """
+        texts = [text] * len(self) if isinstance(text, str) else list(text)
+        if len(texts) != len(self):
+            raise ContractError(f"with_context got {len(texts)} texts for {len(self)} items; give one text or one each")
+        asked = tuple(t if q is None else f"{t} {q}" for t, q in zip(texts, self.question, strict=True))
+        return self.replace(question=asked)
+
+    def without_ecg(self) -> Batch:
+        columns = dict(self.columns)
+        if "ecg_row" in columns:
+            columns["ecg_row"] = torch.full_like(columns["ecg_row"], -1)
+        return self.replace(
+            ecg=torch.zeros_like(self.ecg), ecg_present=torch.zeros_like(self.ecg_present), columns=columns
+        )
+
+    def without_question(self) -> Batch:
+        return self.replace(question=(None,) * len(self))
+
+    def asking(self, text: str, candidates: Sequence[str]) -> Batch:
+        """The same ECGs asked another question, with candidates outside the answer vocabulary (ids 0, 1, ...)."""
+        n, k = len(self), len(candidates)
+        ids = torch.arange(k, device=self.rows.device).expand(n, k)
+        none = torch.zeros(n, k, dtype=torch.bool, device=self.rows.device)
+        return self.replace(
+            question=(text,) * n,
+            candidates=(tuple(candidates),) * n,
+            candidate_ids=ids,
+            answer=none,
+            kind="one",
+        )
+
+    def select(self, index: Tensor | Sequence[int]) -> Batch:
+        """The items at ``index`` (int64 positions), in that order."""
+        at = torch.as_tensor(index, dtype=torch.long, device=self.rows.device)
+        positions = at.tolist()
+        return Batch(
+            rows=self.rows[at],
+            ecg=self.ecg[at],
+            ecg_present=self.ecg_present[at],
+            question=tuple(self.question[i] for i in positions),
+            candidates=tuple(self.candidates[i] for i in positions),
+            candidate_ids=self.candidate_ids[at],
+            answer=self.answer[at],
+            kind=self.kind,
+            columns={name: values[at] for name, values in self.columns.items()},
+        )
+
+    def to(self, device: torch.device | str) -> Batch:
+        return self.replace(
+            rows=self.rows.to(device),
+            ecg=self.ecg.to(device),
+            ecg_present=self.ecg_present.to(device),
+            candidate_ids=self.candidate_ids.to(device),
+            answer=self.answer.to(device),
+            columns={name: values.to(device) for name, values in self.columns.items()},
+        )
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Maps a batch to (batch, candidates) scores: "one" log-likelihood, "set" log-odds; -inf at padding.
+
+    Scores of kind "one" need not be normalised over the candidates; see :func:`log_probabilities`.
+    """
+
+    def __call__(self, batch: Batch) -> Tensor: ...
+
+
+@runtime_checkable
+class HasFeatures(Protocol):
+    def features(self, batch: Batch, view: View) -> Tensor:
+        """(batch, dim) representation of one view of the input."""
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    def part(self, name: str) -> nn.Module:
+        """One of "encoder", "projector", "language_model", "answer_head"; KeyError for a part it lacks."""
+
+
+def log_probabilities(scores: Tensor, batch: Batch) -> Tensor:
+    """(batch, candidates) log P(candidate): log-softmax over the candidates ("one") or log-sigmoid ("set").
+
+    Padding stays at -inf.
+    """
+    if batch.kind == "one":
+        return torch.log_softmax(scores.masked_fill(batch.padding, float("-inf")), dim=-1)
+    return nn.functional.logsigmoid(scores).masked_fill(batch.padding, float("-inf"))
+
+
+def negative_log_likelihood(scores: Tensor, batch: Batch) -> Tensor:
+    """(batch,) negative log-likelihood of the true answer(s).
+
+    "one": -log softmax at the true candidate. "set": summed Bernoulli loss over the item's candidates.
+    """
+    if batch.kind == "one":
+        log_p = log_probabilities(scores, batch).masked_fill(~batch.answer, float("-inf"))
+        return -torch.logsumexp(log_p, dim=-1)
+    loss = nn.functional.binary_cross_entropy_with_logits(
+        scores.masked_fill(batch.padding, 0.0), batch.answer.to(scores.dtype), reduction="none"
+    )
+    return loss.masked_fill(batch.padding, 0.0).sum(-1)
+
+
+def decide(scores: Tensor, batch: Batch) -> list[list[str]]:
+    """The answer given per item: the arg-max ("one"), or every candidate with positive log-odds ("set").
+
+    In a set, "none" is exclusive and is the fallback when nothing else is chosen and it is a candidate.
+    """
+    given: list[list[str]] = []
+    values = scores.detach().masked_fill(batch.padding, float("-inf")).cpu()
+    for row, names in zip(values, batch.candidates, strict=True):
+        if batch.kind == "one":
+            given.append([names[int(row.argmax())]])
+            continue
+        chosen = [name for name, score in zip(names, row.tolist(), strict=False) if score > 0 and name != "none"]
+        given.append(chosen or (["none"] if "none" in names else []))
+    return given
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """``total``: scalar that is differentiated; ``per_item``: (batch,) unweighted loss, for logging and group updates."""
+
+    total: Tensor
+    per_item: Tensor
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pass of training.
+
+    Attributes:
+        name: unique within an adjuster's stages.
+        trains: names of the objective's parts that are updated.
+        split: which rows are learned from.
+        epochs: number of epochs, ``None`` = what the run configuration says.
+        init: "restart" puts the scorer back to its initial weights first.
+        reset_optimizer: start with fresh optimiser state.
+        wants: what :meth:`Objective.begin` is given before the stage: "predictions" and/or "features:VIEW",
+            computed by the trainer on the stage's split with the current model.
+    """
+
+    name: str
+    trains: tuple[str, ...] = ("main",)
+    split: Literal["train", "validation"] = "train"
+    epochs: int | None = None
+    init: Literal["continue", "restart"] = "continue"
+    reset_optimizer: bool = False
+    wants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an adjuster is, for people, documentation and the dispatcher.
+
+    Attributes:
+        summary: one sentence.
+        needs: roles of the estimand whose columns the table must hold (e.g. "severity", "treatment").
+        uses: the parts of the contract it changes: "weights", "batches", "rewrite", "objective", "predict".
+        estimands: names served ("P(A | E, do(Q))", ...); empty = serves none and accepts ``estimand=None``.
+        bias_view: what its bias model may see, if it has one.
+        extra_passes: further scorer passes per item, (training, prediction); "K" = one per severity level.
+        consistent_when: the assumption under which it is right.
+        source: paper, equation.
+    """
+
+    summary: str
+    needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    estimands: tuple[str, ...] = ()
+    bias_view: str | None = None
+    extra_passes: tuple[int | str, int | str] = (0, 0)
+    consistent_when: str = ""
+    source: str = ""
+
+
+class Objective(nn.Module):
+    """What is minimised, and what predicts.
+
+    Every moving state must be a parameter or a buffer, so that one ``state_dict`` resumes a run exactly. Calling
+    the objective *is* prediction; it therefore satisfies :class:`Scorer`. ``scorer`` is registered as a submodule
+    when it is one, so that its parameters are trained.
+    """
+
+    parts: tuple[str, ...] = ("main",)
+
+    def __init__(self, scorer: Scorer) -> None:
+        super().__init__()
+        self.scorer = scorer
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.scorer(batch)
+
+    def parameters_of(self, part: str) -> Iterator[nn.Parameter]:
+        """Parameters updated in ``part``; by default all of them, which is right when there is one part only."""
+        if part not in self.parts:
+            raise ContractError(f"objective has no part '{part}'; its parts are {', '.join(self.parts)}")
+        return self.parameters()
+
+    def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
+        """Loss of one part. ``progress`` runs from 0 to 1 over the stage."""
+        per_item = negative_log_likelihood(self.scorer(batch), batch)
+        return LossTerms(weighted_mean(per_item, batch), per_item.detach())
+
+    def after_step(self, batch: Batch, terms: Mapping[str, LossTerms]) -> None:
+        """Called once per batch after all parts have stepped; ``terms`` is keyed by part."""
+
+    def begin(self, stage: Stage, predictions: Tensor | None, features: Mapping[View, Tensor]) -> None:
+        """Called before a stage, with what ``stage.wants`` asked for: row-aligned with the stage's table."""
+
+
+def weighted_mean(per_item: Tensor, batch: Batch) -> Tensor:
+    """Mean of weight x loss. Weights have mean one over the training table, so the gradient is unbiased."""
+    weight = batch.columns.get("weight")
+    return per_item.mean() if weight is None else (weight.to(per_item.dtype) * per_item).mean()
+
+
+class Adjuster:
+    """The table side of a strategy, in scikit-learn manners.
+
+    Options are keyword arguments of ``__init__``, stored verbatim under the same name; learned attributes end in
+    an underscore. A subclass overrides only what it changes; everything here is neutral.
+
+    ``batch_columns`` names integer or float columns of the (rewritten) table that the objective wants to find in
+    ``Batch.columns`` during training.
+    """
+
+    card: ClassVar[Card]
+    batch_columns: tuple[str, ...] = ()
+
+    def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
+        """Learn from training rows. Raises :class:`ContractError` for a missing column or an unserved estimand."""
+        self.require(table, estimand)
+        self.estimand_ = estimand
+        return self
+
+    def require(self, table: pd.DataFrame, estimand: Estimand | None) -> None:
+        """Check what the card asks for, before anything is trained."""
+        name = type(self).__name__
+        if not self.card.needs:
+            return
+        if estimand is None:
+            raise ContractError(f"{name} needs an estimand that names the columns for {', '.join(self.card.needs)}")
+        for role in self.card.needs:
+            column = estimand.roles.get(role)
+            if column is None:
+                raise ContractError(f"{name} needs the role '{role}', which the estimand does not name")
+            if column not in table.columns:
+                raise ContractError(f"{name} needs the column '{column}' (role '{role}'), which the table lacks")
+            if table[column].isna().any():
+                missing = int(table[column].isna().sum())
+                raise ContractError(f"{name}: column '{column}' (role '{role}') is empty in {missing} training rows")
+
+    def rewrite(self, table: pd.DataFrame, *, rng: np.random.Generator) -> pd.DataFrame:
+        """Training rows as they should be learned from: ECGs by id, never signals."""
+        return table
+
+    def weights(self, table: pd.DataFrame) -> np.ndarray | None:
+        """(rows,) float64 loss weights with mean one over ``table``, or ``None`` for equal weights."""
+        return None
+
+    def batches(self, table: pd.DataFrame, size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray] | None:
+        """Row positions of each batch of an epoch, or ``None`` for a plain shuffle."""
+        return None
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage("main"),)
+
+    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> Objective:
+        """The objective that trains ``scorer``. ``new_scorer`` builds further ones where a strategy needs them."""
+        return Objective(scorer)
+
+    def balance(self, table: pd.DataFrame) -> pd.DataFrame | None:
+        """Balance of the confounder before and after, where the strategy changes it."""
+        return None
+
+    def options(self) -> dict[str, Any]:
+        """The options as given, readable back by ``type(self)(**options)``."""
+        import inspect
+
+        names = [p for p in inspect.signature(type(self).__init__).parameters if p != "self"]
+        return {name: getattr(self, name) for name in names}
+
+    def state(self) -> dict[str, Any]:
+        """Learned attributes as JSON-able values (arrays as lists); used by :meth:`save`."""
+        learned = {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_") and k != "estimand_"}
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in learned.items()}
+
+    def save(self, folder: Path) -> None:
+        """Write ``adjuster.json`` (class, options, learned state, estimand). Never a pickle."""
+        estimand = getattr(self, "estimand_", None)
+        record = {
+            "class": f"{type(self).__module__}:{type(self).__qualname__}",
+            "options": self.options(),
+            "state": self.state(),
+            "estimand": None if estimand is None else estimand.to_dict(),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "adjuster.json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read back what :meth:`save` wrote; the file's class must be ``cls``."""
+        record = json.loads((folder / "adjuster.json").read_text())
+        if record["class"] != f"{cls.__module__}:{cls.__qualname__}":
+            raise ContractError(f"{folder / 'adjuster.json'} holds a {record['class']}, not a {cls.__qualname__}")
+        from structural_models.identification import Estimand
+
+        adjuster = cls(**record["options"])
+        for name, value in record["state"].items():
+            setattr(adjuster, name, value)
+        adjuster.estimand_ = None if record["estimand"] is None else Estimand.from_dict(record["estimand"])
+        return adjuster

@@ -1,0 +1,170 @@
+"""What is learned from: an items table, an ECG table and a signal store, in one folder.
+
+    items.parquet     one row per (ECG or ECG pair, question)
+    ecgs.parquet      one row per ECG, in the order of the signal store
+    wordings.parquet  every wording of every canonical question, with its style and whether it is held out
+    signals.npy       (ecgs, 12, samples) int16 in microvolts, memory-mapped; signals.json says rate and leads
+    cohort.json       name, schema version, content hash, answer vocabulary, severity scales, how it was made
+    skipped.csv       what was left out, and why
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from causalecg.errors import InputError
+
+if TYPE_CHECKING:
+    from causalecg.cohort.signals import SignalStore
+
+SCHEMA_VERSION = 1
+
+#: Splits a model may learn from. ``*_oracle`` are the same ECGs and answers with the style re-drawn at random.
+TRAINING_SPLITS = ("train", "valid", "train_oracle", "valid_oracle")
+#: Splits no training may touch.
+TEST_SPLITS = ("test", "test_unbiased", "test_natural")
+
+#: column -> what it holds. ``severity_<scale>`` columns (int64 level; for two ECGs the maximum, with
+#: ``severity_<scale>_1`` and ``_2`` beside it) come on top of these.
+ITEM_COLUMNS: dict[str, str] = {
+    "item_id": "string, unique",
+    "source": "string, the data set the item comes from",
+    "split": "string, one of TRAINING_SPLITS or TEST_SPLITS",
+    "patient_ids": "list of one or two strings",
+    "ecg_ids": "list of one or two strings",
+    "template_id": "string",
+    "question_id": "string, the canonical question: template x attribute, however it is worded",
+    "question_type": "string, e.g. single-verify",
+    "topic": "string, the finding asked about",
+    "style": "string, how it is worded; one value throughout where styles are not distinguished",
+    "wording_id": "string, row of wordings.parquet within question_id",
+    "question": "string, as asked",
+    "candidates": "list of strings, the answer space",
+    "kind": "string: one or set",
+    "answer": "list of strings, a subset of candidates",
+}
+ITEM_OPTIONAL = ("group", "environment", "twin_of", "partner", "finding", "keep_probability")
+ECG_COLUMNS: dict[str, str] = {
+    "ecg_id": "string, unique",
+    "patient_id": "string",
+    "age": "float, years, NaN unknown",
+    "sex": "string: female, male or unknown",
+    "labels": "list of strings, SCP codes or simulated findings",
+    "source": "string",
+    "quality": "list of strings, flags of the signal policy (e.g. nan:V2, flat:II)",
+}
+WORDING_COLUMNS: dict[str, str] = {
+    "question_id": "string",
+    "wording_id": "string",
+    "style": "string",
+    "held_out": "bool, never used in training",
+    "question": "string, the full text",
+}
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """An opened cohort folder. Tables are read once; signals stay on disk."""
+
+    path: Path
+    items: pd.DataFrame
+    ecgs: pd.DataFrame
+    wordings: pd.DataFrame
+    meta: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Cohort:
+        """Open a folder written by :func:`write_cohort`. Raises InputError where it is not one, or unreadable."""
+        folder = Path(path)
+        if not (folder / "cohort.json").is_file():
+            raise InputError(f"{folder} is not a cohort: it has no cohort.json; make one with 'causalecg cohort'")
+        try:
+            meta = json.loads((folder / "cohort.json").read_text())
+            tables = [pd.read_parquet(folder / f"{name}.parquet") for name in ("items", "ecgs", "wordings")]
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder} cannot be read as a cohort: {error}") from error
+        if meta.get("schema_version") != SCHEMA_VERSION:
+            raise InputError(
+                f"{folder} has cohort schema {meta.get('schema_version')}, this version reads {SCHEMA_VERSION}; build it again"
+            )
+        return cls(folder, *tables, meta)
+
+    @cached_property
+    def signals(self) -> SignalStore:
+        from causalecg.cohort.signals import SignalStore
+
+        return SignalStore.open(self.path)
+
+    @property
+    def hash(self) -> str:
+        return str(self.meta["hash"])
+
+    @property
+    def severity_scales(self) -> tuple[str, ...]:
+        return tuple(self.meta["severity_scales"])
+
+    @cached_property
+    def answer_vocabulary(self) -> dict[str, int]:
+        return {answer: i for i, answer in enumerate(self.meta["answer_vocabulary"])}
+
+    @cached_property
+    def ecg_rows(self) -> dict[str, int]:
+        """ecg_id -> row in the signal store."""
+        return {ecg_id: row for row, ecg_id in enumerate(self.ecgs["ecg_id"])}
+
+    def split(self, *names: str) -> pd.DataFrame:
+        """Items of these splits, with a fresh 0..n-1 index. Raises InputError when there are none."""
+        table = self.items[self.items["split"].isin(names)].reset_index(drop=True)
+        if table.empty:
+            have = ", ".join(sorted(self.items["split"].unique()))
+            raise InputError(f"cohort {self.path} has no items in split {' or '.join(names)}; it has {have}")
+        return table
+
+
+def item_errors(items: pd.DataFrame, ecg_ids: Iterable[str]) -> pd.DataFrame:
+    """Rows of ``items`` that break the schema: columns row, item_id, reason. Empty when all is well."""
+    missing = [name for name in ITEM_COLUMNS if name not in items.columns]
+    if missing:
+        raise InputError(f"items table lacks the column(s) {', '.join(missing)}")
+    known = set(ecg_ids)
+    found: list[tuple[int, str, str]] = []
+
+    def note(mask: Sequence[bool] | pd.Series, reason: str) -> None:
+        for row in [i for i, bad in enumerate(mask) if bad]:
+            found.append((row, str(items["item_id"].iloc[row]), reason))
+
+    note(items["item_id"].duplicated(), "item_id occurs twice")
+    note(~items["split"].isin((*TRAINING_SPLITS, *TEST_SPLITS)), "unknown split")
+    note(~items["kind"].isin(("one", "set")), "kind is neither one nor set")
+    note([not 1 <= len(ids) <= 2 for ids in items["ecg_ids"]], "not one or two ECGs")
+    note([any(i not in known for i in ids) for ids in items["ecg_ids"]], "ECG not in the cohort")
+    note(
+        [len(p) != len(e) for p, e in zip(items["patient_ids"], items["ecg_ids"], strict=True)],
+        "patient_ids and ecg_ids differ in length",
+    )
+    note([len(c) < 1 or len(set(c)) != len(c) for c in items["candidates"]], "candidates empty or repeated")
+    note(
+        [not set(a) <= set(c) for a, c in zip(items["answer"], items["candidates"], strict=True)],
+        "answer not among the candidates",
+    )
+    note(
+        [k == "one" and len(a) != 1 for a, k in zip(items["answer"], items["kind"], strict=True)],
+        "kind one without exactly one answer",
+    )
+    return pd.DataFrame(found, columns=["row", "item_id", "reason"]).sort_values(["row"], ignore_index=True)
+
+
+def patient_overlap(items: pd.DataFrame) -> set[str]:
+    """Patients seen both in a training split and in a test split; must be empty."""
+    sides: list[set[str]] = []
+    for names in (TRAINING_SPLITS, TEST_SPLITS):
+        rows = items.loc[items["split"].isin(names), "patient_ids"]
+        sides.append({patient for ids in rows for patient in ids})
+    return sides[0] & sides[1]
