@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
 
 
-def make_batch(cohort: Cohort, table: pd.DataFrame, positions: Sequence[int] | np.ndarray, columns: Sequence[str] = ()) -> Batch:
+def make_batch(
+    cohort: Cohort, table: pd.DataFrame, positions: Sequence[int] | np.ndarray, columns: Sequence[str] = ()
+) -> Batch:
     """The items at ``positions`` of ``table`` (row positions, not labels), signals read from the store in mV.
 
     ``columns`` are numeric columns handed through in ``Batch.columns``. A null question stays withheld, and an item
@@ -47,7 +49,9 @@ def make_batch(cohort: Cohort, table: pd.DataFrame, positions: Sequence[int] | n
         true = set(true)
         for j, name in enumerate(names):
             if name not in vocabulary:
-                raise InputError(f"candidate '{name}' of item {part['item_id'].iloc[i]} is not in the answer vocabulary")
+                raise InputError(
+                    f"candidate '{name}' of item {part['item_id'].iloc[i]} is not in the answer vocabulary"
+                )
             ids[i, j] = vocabulary[name]
             answer[i, j] = name in true
     extra = {name: torch.from_numpy(np.ascontiguousarray(part[name].to_numpy())) for name in columns}

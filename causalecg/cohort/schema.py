@@ -1,11 +1,11 @@
 """What is learned from: an items table, an ECG table and a signal store, in one folder.
 
-    items.parquet     one row per (ECG or ECG pair, question)
-    ecgs.parquet      one row per ECG, in the order of the signal store
-    wordings.parquet  every wording of every canonical question, with its style and whether it is held out
-    signals.npy       (ecgs, 12, samples) int16 in microvolts, memory-mapped; signals.json says rate and leads
-    cohort.json       name, schema version, content hash, answer vocabulary, severity scales, how it was made
-    skipped.csv       what was left out, and why
+items.parquet     one row per (ECG or ECG pair, question)
+ecgs.parquet      one row per ECG, in the order of the signal store
+wordings.parquet  every wording of every canonical question, with its style and whether it is held out
+signals.npy       (ecgs, 12, samples) int16 in microvolts, memory-mapped; signals.json says rate and leads
+cohort.json       name, schema version, content hash, answer vocabulary, severity scales, how it was made
+skipped.csv       what was left out, and why
 """
 
 from __future__ import annotations
@@ -87,14 +87,15 @@ class Cohort:
             raise InputError(f"{folder} is not a cohort: it has no cohort.json; make one with 'causalecg cohort'")
         try:
             meta = json.loads((folder / "cohort.json").read_text())
-            tables = [pd.read_parquet(folder / f"{name}.parquet") for name in ("items", "ecgs", "wordings")]
+            items, ecgs, wordings = (pd.read_parquet(folder / f"{n}.parquet") for n in ("items", "ecgs", "wordings"))
         except (OSError, ValueError) as error:
             raise InputError(f"{folder} cannot be read as a cohort: {error}") from error
         if meta.get("schema_version") != SCHEMA_VERSION:
             raise InputError(
-                f"{folder} has cohort schema {meta.get('schema_version')}, this version reads {SCHEMA_VERSION}; build it again"
+                f"{folder} has cohort schema {meta.get('schema_version')}, this version reads {SCHEMA_VERSION}; "
+                "build it again"
             )
-        return cls(folder, *tables, meta)
+        return cls(folder, items, ecgs, wordings, meta)
 
     @cached_property
     def signals(self) -> SignalStore:

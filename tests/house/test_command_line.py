@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "transformers", "pandas", "numpy", "scipy", "sklearn", "dowhy", "pyro", "matplotlib", "networkx", "wfdb")
+HEAVY = (
+    "torch",
+    "transformers",
+    "pandas",
+    "numpy",
+    "scipy",
+    "sklearn",
+    "dowhy",
+    "pyro",
+    "matplotlib",
+    "networkx",
+    "wfdb",
+)
 
 
 def test_help_loads_nothing_heavy() -> None:

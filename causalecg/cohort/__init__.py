@@ -1,0 +1,1 @@
+"""What is learned from: items, ECGs, wordings and signals in one folder."""

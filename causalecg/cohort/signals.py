@@ -1,0 +1,213 @@
+"""The signal store: 12-lead ECGs in one memory-mapped file, in millivolts, in a fixed lead order.
+
+``signals.npy`` holds (ecgs, 12, samples) int16 in microvolts (1 unit = 1 uV, range +-32.767 mV; lossless for PTB-XL);
+``signals.json`` says rate, leads and unit. What the policy had to do to a record is flagged in ``ecgs.quality``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+
+from causalecg.errors import InputError
+
+#: The order of leads everywhere in this package.
+LEADS: tuple[str, ...] = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+MICROVOLTS_PER_MILLIVOLT = 1000.0
+#: A lead whose range stays below this for a whole record is flat.
+FLAT_MILLIVOLT = 0.002
+#: Each limb lead as (coefficient of I, coefficient of II).
+_LIMB = {
+    "I": (1.0, 0.0),
+    "II": (0.0, 1.0),
+    "III": (-1.0, 1.0),
+    "aVR": (-0.5, -0.5),
+    "aVL": (1.0, -0.5),
+    "aVF": (-0.5, 1.0),
+}
+_LIMIT = np.iinfo(np.int16).max
+_UNITS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "v": 1e3, "nv": 1e-6}
+
+
+@dataclass(frozen=True)
+class SignalStore:
+    """An opened store. ``read`` copies; nothing else touches the file."""
+
+    path: Path
+    rate_hz: float
+    leads: tuple[str, ...]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> SignalStore:
+        """Open the store in ``folder``. Raises InputError where it is absent or unreadable."""
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / "signals.json").read_text())
+            store = cls(folder / "signals.npy", float(about["rate_hz"]), tuple(about["leads"]))
+            _ = store.samples
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{folder} holds no readable signal store ({error}); build the cohort again") from error
+        return store
+
+    @cached_property
+    def _map(self) -> np.ndarray:
+        return np.load(self.path, mmap_mode="r", allow_pickle=False)
+
+    def __len__(self) -> int:
+        return int(self._map.shape[0])
+
+    @property
+    def samples(self) -> int:
+        return int(self._map.shape[2])
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(n, 12, samples) float32 in mV, for store rows ``rows`` (int, each >= 0)."""
+        return self._map[np.asarray(rows, dtype=np.int64)].astype(np.float32) / np.float32(MICROVOLTS_PER_MILLIVOLT)
+
+
+class SignalWriter:
+    """Fills ``signals.npy`` of a folder row by row, or slice by slice; a context manager.
+
+    Args:
+        folder: where to write; must exist.
+        count: number of ECGs.
+        samples: per lead.
+        rate_hz: sampling rate.
+    """
+
+    def __init__(self, folder: Path, count: int, samples: int, rate_hz: float) -> None:
+        self.folder = folder
+        self.map = np.lib.format.open_memmap(
+            folder / "signals.npy", mode="w+", dtype=np.int16, shape=(count, len(LEADS), samples)
+        )
+        about = {"rate_hz": rate_hz, "leads": list(LEADS), "unit": "uV", "dtype": "int16", "samples": samples}
+        (folder / "signals.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
+
+    def __enter__(self) -> SignalWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.map.flush()
+        del self.map
+
+    def write(self, rows: int | slice | np.ndarray, millivolts: np.ndarray) -> None:
+        """Store (…, 12, samples) in mV; values beyond +-32.767 mV are clipped, NaN becomes 0."""
+        self.map[rows] = to_microvolts(millivolts)
+
+
+def to_microvolts(millivolts: np.ndarray) -> np.ndarray:
+    """int16 microvolts; clipped at the ends of the range, NaN to 0."""
+    scaled = np.nan_to_num(np.asarray(millivolts, dtype=np.float64) * MICROVOLTS_PER_MILLIVOLT, nan=0.0)
+    return np.clip(np.rint(scaled), -_LIMIT, _LIMIT).astype(np.int16)
+
+
+def resample(signal: np.ndarray, rate_hz: float, to_hz: float) -> np.ndarray:
+    """(leads, samples) at another rate, by polyphase filtering; rates are taken to 0.01 Hz."""
+    if rate_hz == to_hz:
+        return signal
+    from scipy.signal import resample_poly
+
+    up, down = round(to_hz * 100), round(rate_hz * 100)
+    common = gcd(up, down)
+    return np.asarray(resample_poly(signal, up // common, down // common, axis=-1, padtype="line"))
+
+
+def clean_record(
+    signal: np.ndarray,
+    names: Sequence[str],
+    *,
+    rate_hz: float,
+    to_hz: float,
+    samples: int,
+    units: Sequence[str] | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """One record by the house's policy: fixed order, length, rate and unit, and what had to be done about it.
+
+    Leads are found by name (any case) and re-ordered; a missing limb lead is derived from two others by Einthoven's
+    and Goldberger's equations, any other missing lead is zero; short gaps of NaN are interpolated, a lead that is all
+    NaN is zero; a record too long is cropped at its end, too short is zero-padded there.
+
+    Args:
+        signal: (leads, n) in ``units``.
+        names: lead names, one per row.
+        rate_hz, to_hz: the record's and the store's sampling rate.
+        samples: the store's length per lead.
+        units: per lead "mV", "uV", "V" or "nV"; ``None`` = mV.
+
+    Returns:
+        (12, samples) float64 in mV and the quality flags, e.g. ``reordered``, ``nan:V2``, ``flat:II``, ``missing:V6``,
+        ``derived:III``, ``resampled``, ``cropped``, ``padded``, ``clipped:V1``.
+
+    Raises:
+        InputError: no known lead, an unknown unit, or no samples.
+    """
+    signal = np.array(signal, dtype=np.float64)
+    if signal.ndim != 2 or signal.shape[0] != len(names) or signal.shape[1] == 0:
+        raise InputError(f"record of shape {signal.shape} does not hold {len(names)} leads with samples")
+    if units is not None:
+        unknown = sorted({u for u in units if u.lower() not in _UNITS})
+        if unknown:
+            raise InputError(f"unknown voltage unit {', '.join(unknown)}; known are mV, uV, V and nV")
+        signal *= np.array([_UNITS[u.lower()] for u in units])[:, None]
+
+    flags: list[str] = []
+    at = {name.strip().lower(): row for row, name in enumerate(names)}
+    found = [lead for lead in LEADS if lead.lower() in at]
+    if not found:
+        raise InputError(f"none of the leads {', '.join(names)} is one of {', '.join(LEADS)}")
+    if [name.strip().lower() for name in names] != [lead.lower() for lead in LEADS]:
+        flags.append("reordered")
+    leads = {lead: _without_gaps(signal[at[lead.lower()]], lead, flags) for lead in found}
+    _derive_limb_leads(leads, flags)
+    length = signal.shape[1]
+    for lead in LEADS:
+        if lead not in leads:
+            flags.append(f"missing:{lead}")
+            leads[lead] = np.zeros(length)
+    record = np.stack([leads[lead] for lead in LEADS])
+    if rate_hz != to_hz:
+        record = resample(record, rate_hz, to_hz)
+        flags.append("resampled")
+    if record.shape[1] > samples:
+        record = record[:, :samples]
+        flags.append("cropped")
+    elif record.shape[1] < samples:
+        record = np.pad(record, ((0, 0), (0, samples - record.shape[1])))
+        flags.append("padded")
+    for row, lead in enumerate(LEADS):
+        if f"missing:{lead}" in flags or f"nan:{lead}" in flags:
+            continue
+        if np.ptp(record[row]) < FLAT_MILLIVOLT:
+            flags.append(f"flat:{lead}")
+        if np.abs(record[row]).max() > _LIMIT / MICROVOLTS_PER_MILLIVOLT:
+            flags.append(f"clipped:{lead}")
+    return record, flags
+
+
+def _without_gaps(values: np.ndarray, lead: str, flags: list[str]) -> np.ndarray:
+    bad = ~np.isfinite(values)
+    if not bad.any():
+        return values
+    flags.append(f"nan:{lead}")
+    if bad.all():
+        return np.zeros_like(values)
+    place = np.arange(len(values))
+    return np.interp(place, place[~bad], values[~bad])
+
+
+def _derive_limb_leads(leads: dict[str, np.ndarray], flags: list[str]) -> None:
+    """Fill missing limb leads from any two others: all six are linear in I and II (Einthoven, Goldberger)."""
+    have = [lead for lead in _LIMB if lead in leads]
+    if not 2 <= len(have) < len(_LIMB):
+        return
+    one_two = np.linalg.pinv(np.array([_LIMB[lead] for lead in have])) @ np.stack([leads[lead] for lead in have])
+    for lead, form in _LIMB.items():
+        if lead not in leads:
+            leads[lead] = np.array(form) @ one_two
+            flags.append(f"derived:{lead}")

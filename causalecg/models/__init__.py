@@ -1,0 +1,1 @@
+"""Encoder, projector and language model, and the composite that scores candidate answers."""

@@ -1,0 +1,102 @@
+"""Language models: the embedded one, or any transformers causal language model with its own tokenizer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from causalecg.errors import InputError
+from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
+
+Layers = list[tuple[Tensor, Tensor]]
+
+
+def embedded_language_model(size: EmbeddedLanguageModel, tokenizer: Any) -> nn.Module:
+    """A Llama-architecture model with fresh weights from the current torch generator."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.hidden,
+        intermediate_size=3 * size.hidden,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
+        max_position_embeddings=512,
+        initializer_range=0.05,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def load_language_model(config: ModelConfig) -> tuple[nn.Module, Any]:
+    """(model, tokenizer) from a folder or a hub name, safetensors only. Raises InputError where it cannot be had."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name = config.language_model
+    if ("/" not in name or name.startswith((".", "/"))) and not Path(name).is_dir():
+        raise InputError(
+            f"language model '{name}' is neither 'embedded', nor a folder, nor a name like owner/model"
+        )
+    options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=torch.float32, **options)
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"language model '{name}' cannot be loaded: {reason}") from error
+    return model, tokenizer
+
+
+def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, without special tokens."""
+    return [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+
+
+def run(
+    model: Any,
+    embeddings: Tensor,
+    *,
+    mask: Tensor,
+    positions: Tensor,
+    past: Layers | None = None,
+    logits: bool = True,
+) -> tuple[Tensor | None, Tensor, Layers]:
+    """One forward pass.
+
+    Args:
+        embeddings: (n, length, hidden).
+        mask: (n, past + length), 1 where there is a token.
+        positions: (n, length) int64.
+        past: per layer keys and values, (n, heads, past, head dim).
+        logits: whether to apply the vocabulary head.
+
+    Returns:
+        Logits (n, length, vocabulary) or ``None``, last hidden state (n, length, hidden), keys and values per layer.
+    """
+    from transformers import DynamicCache
+
+    body = model if logits else model.base_model
+    cache = DynamicCache(ddp_cache_data=past) if past is not None else DynamicCache()
+    # transformers renamed the argument within version 5.
+    accepted = inspect.signature(body.forward).parameters
+    cached = {"cache" if "cache" in accepted else "past_key_values": cache}
+    out = body(
+        inputs_embeds=embeddings,
+        attention_mask=mask,
+        position_ids=positions,
+        use_cache=True,
+        output_hidden_states=True,
+        return_dict=True,
+        **cached,
+    )
+    layers = [(layer.keys, layer.values) for layer in cache.layers]
+    return (out.logits if logits else None), out.hidden_states[-1], layers

@@ -1,0 +1,115 @@
+"""Building a model from its configuration, saving it, and reading it back: safetensors, never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from causalecg.errors import InputError
+from causalecg.models.composite import EncoderProjectorLLM
+from causalecg.models.config import ModelConfig
+from causalecg.models.encoder import ENCODERS
+from causalecg.models.language_model import embedded_language_model, load_language_model
+from causalecg.models.projector import PROJECTORS
+from causalecg.models.tokenizer import train_tokenizer
+
+
+def build_model(config: ModelConfig, *, texts: Sequence[str], leads: int, seed: int) -> EncoderProjectorLLM:
+    """A fresh model.
+
+    Args:
+        config: its parts.
+        texts: questions and answers the embedded tokenizer learns from; not used with another language model.
+        leads: ECG leads.
+        seed: of every fresh weight; same seed, same bytes. Torch's global generator is left as it was.
+
+    Raises:
+        InputError: an unknown part or option, or a language model that cannot be loaded.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if config.language_model == "embedded":
+            tokenizer = train_tokenizer([*texts, config.answer_cue], vocabulary=config.embedded.vocabulary)
+            language_model = embedded_language_model(config.embedded, tokenizer)
+        else:
+            language_model, tokenizer = load_language_model(config)
+        return _assemble(config, language_model, tokenizer, leads)
+
+
+def _assemble(config: ModelConfig, language_model: Any, tokenizer: Any, leads: int) -> EncoderProjectorLLM:
+    encoder = _part("encoder", ENCODERS, config.encoder, config.encoder_options, leads)
+    hidden = int(language_model.get_input_embeddings().embedding_dim)
+    projector = _part("projector", PROJECTORS, config.projector, config.projector_options, int(encoder.dim), hidden)
+    return EncoderProjectorLLM(encoder, projector, language_model, tokenizer, config)
+
+
+def _part(kind: str, known: dict[str, Any], name: str, options: dict[str, Any], *sizes: int) -> Any:
+    if name not in known:
+        raise InputError(f"unknown {kind} '{name}'; known are {', '.join(sorted(known))}")
+    try:
+        return known[name](*sizes, **options)
+    except TypeError as error:
+        raise InputError(f"{kind} '{name}' does not take these options: {error}") from error
+
+
+def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
+    """Write config.json, model.safetensors, the tokenizer, and the language model's configuration.
+
+    A frozen language model that came from a folder or hub is named, not copied.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    named = _is_named(model.config)
+    state = {k: v for k, v in model.state_dict().items() if not (named and k.startswith("language_model."))}
+    owners: dict[int, str] = {}
+    tied = {}
+    for name, value in list(state.items()):
+        owner = owners.setdefault(value.data_ptr(), name)
+        if owner != name and value.numel():
+            tied[name] = owner
+            del state[name]
+    leads = int(next(p for n, p in model.encoder.named_parameters() if p.dim() == 3).shape[1])
+    about = {"config": model.config.model_dump(mode="json"), "leads": leads, "tied": tied}
+    save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / "model.safetensors")
+    if not named:
+        model.tokenizer.save_pretrained(folder / "tokenizer")
+        model.language_model.config.save_pretrained(folder / "language_model")  # type: ignore[union-attr,operator]
+    (folder / "config.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
+
+
+def from_pretrained(folder: str | Path) -> EncoderProjectorLLM:
+    """Read back what :func:`save_pretrained` wrote. Raises InputError where it is not there or does not fit."""
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    folder = Path(folder)
+    try:
+        about = json.loads((folder / "config.json").read_text())
+        config = ModelConfig(**about["config"])
+        state = load_file(folder / "model.safetensors")
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder} holds no readable model: {str(error).splitlines()[0]}") from error
+    if _is_named(config):
+        language_model, tokenizer = load_language_model(config)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+        shape = AutoConfig.from_pretrained(folder / "language_model")
+        language_model = AutoModelForCausalLM.from_config(shape)
+    model = _assemble(config, language_model, tokenizer, int(about["leads"]))
+    for name, owner in about["tied"].items():
+        state[name] = state[owner]
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    lost = [name for name in missing if not (_is_named(config) and name.startswith("language_model."))]
+    if lost or unexpected:
+        raise InputError(f"{folder / 'model.safetensors'} does not fit its config: {(lost + unexpected)[0]}")
+    return model.eval()
+
+
+def _is_named(config: ModelConfig) -> bool:
+    return config.language_model != "embedded" and not config.language_model_is_trained

@@ -1,0 +1,47 @@
+"""Causal graphs, identification, and the estimators that work on tables: propensities, weights, balance, resampling.
+
+Tables and arrays only, never a model. Nothing heavy is imported until a public name is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = {
+    "CausalGraph": "structural_models.graph",
+    "open_backdoor_paths": "structural_models.graph",
+    "preset": "structural_models.presets",
+    "read_graph": "structural_models.graph_files",
+    "Estimand": "structural_models.estimand",
+    "identify": "structural_models.identification",
+    "ArmProbabilities": "structural_models.propensity",
+    "Propensity": "structural_models.propensity",
+    "fit_propensity": "structural_models.propensity",
+    "cross_fitted_propensity": "structural_models.cross_fitting",
+    "inverse_probability_weights": "structural_models.weights",
+    "overlap_weights": "structural_models.weights",
+    "effective_sample_size": "structural_models.weights",
+    "balance_table": "structural_models.balance",
+    "arm_summary": "structural_models.balance",
+    "overlap_summary": "structural_models.overlap",
+    "systematic_resample": "structural_models.resampling",
+    "stratified_resample": "structural_models.resampling",
+    "matched_pairs": "structural_models.matching",
+    "GraphError": "structural_models.errors",
+    "NotIdentified": "structural_models.errors",
+    "PositivityError": "structural_models.errors",
+    "TableError": "structural_models.errors",
+}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'structural_models' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

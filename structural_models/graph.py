@@ -1,0 +1,166 @@
+"""A declared causal graph: nodes, what role each plays, and which of them nobody has measured."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import networkx as nx
+
+from structural_models.errors import GraphError
+
+#: role -> (letter used in formulas, what it is)
+ROLES: dict[str, tuple[str, str]] = {
+    "severity": ("S", "how ill the patient is"),
+    "treatment": ("Q", "the question, or its style where topic and style are told apart (then F)"),
+    "topic": ("T", "the finding asked about"),
+    "finding": ("D", "the finding itself, as it shows in the ECG"),
+    "ecg": ("E", "the ECG"),
+    "outcome": ("A", "the answer"),
+}
+
+Path = list[str]
+
+
+@dataclass(frozen=True)
+class CausalGraph:
+    """A directed acyclic graph with roles.
+
+    Attributes:
+        name: how it is called in reports.
+        graph: nodes and edges; copied and frozen here.
+        roles: role (a key of :data:`ROLES`) -> node. "treatment" and "outcome" are required.
+        latent: nodes nobody has measured.
+        description: what the graph claims, in plain sentences.
+
+    Raises:
+        GraphError: a cycle, an unknown role, a role or latent node that is not in the graph, two roles on one node,
+            or a treatment or outcome that is missing or latent.
+    """
+
+    name: str
+    graph: nx.DiGraph
+    roles: Mapping[str, str]
+    latent: frozenset[str] = field(default_factory=frozenset)
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "graph", nx.freeze(nx.DiGraph(self.graph)))
+        object.__setattr__(self, "roles", dict(self.roles))
+        object.__setattr__(self, "latent", frozenset(self.latent))
+        where = f"graph '{self.name}'"
+        if not nx.is_directed_acyclic_graph(self.graph):
+            around = " -> ".join([edge[0] for edge in nx.find_cycle(self.graph)] + [nx.find_cycle(self.graph)[0][0]])
+            raise GraphError(f"{where} has the cycle {around}; a causal graph must be acyclic, so remove one of its edges")
+        for role, node in self.roles.items():
+            if role not in ROLES:
+                raise GraphError(f"{where} uses the unknown role '{role}'; roles are {', '.join(ROLES)}")
+            self.require_node(node, f"as its {role}")
+        for node in sorted(self.latent):
+            self.require_node(node, "as latent")
+        if len(set(self.roles.values())) < len(self.roles):
+            twice = sorted(n for n in set(self.roles.values()) if list(self.roles.values()).count(n) > 1)
+            raise GraphError(f"{where} gives node '{twice[0]}' two roles; give each role a node of its own")
+        for role in ("treatment", "outcome"):
+            if self.node(role) in self.latent:
+                raise GraphError(f"{where} declares its {role} '{self.node(role)}' latent; it must be observed")
+
+    def require_node(self, node: str, what: str) -> None:
+        """Raise GraphError unless ``node`` is in the graph."""
+        if node not in self.graph:
+            nodes = ", ".join(map(str, self.graph))
+            raise GraphError(f"graph '{self.name}' names '{node}' {what}, which is not one of its nodes ({nodes})")
+
+    def node(self, role: str) -> str:
+        """The node that plays ``role``. Raises GraphError where none does."""
+        if role not in self.roles:
+            raise GraphError(f"graph '{self.name}' has no node in the role '{role}'; declare one")
+        return self.roles[role]
+
+    def role_of(self, node: str) -> str | None:
+        return next((role for role, name in self.roles.items() if name == node), None)
+
+    def key(self, node: str) -> str:
+        """The role of a node, or its own name where it has none."""
+        return self.role_of(node) or node
+
+    def symbol(self, node: str) -> str:
+        """The letter of a node in formulas, or its name where it has no role."""
+        role = self.role_of(node)
+        if role is None:
+            return node
+        return "F" if role == "treatment" and "topic" in self.roles else ROLES[role][0]
+
+    @property
+    def observed(self) -> frozenset[str]:
+        return frozenset(self.graph) - self.latent
+
+    def with_latent(self, *nodes: str) -> CausalGraph:
+        """The same graph with further nodes declared unmeasured."""
+        return CausalGraph(self.name, self.graph, self.roles, self.latent | set(nodes), self.description)
+
+    def independent(self, first: Collection[str], second: Collection[str], given: Collection[str] = ()) -> bool:
+        """Whether the graph implies ``first`` ⟂ ``second`` given ``given`` (d-separation)."""
+        return bool(nx.is_d_separator(self.graph, set(first), set(second), set(given)))
+
+    def path_text(self, path: Sequence[str]) -> str:
+        """A path as it is drawn, e.g. "question ← severity → answer"."""
+        arrows = (f"{'→' if self.graph.has_edge(a, b) else '←'} {b}" for a, b in pairwise(path))
+        return " ".join([path[0], *arrows])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "description": self.description,
+            "nodes": sorted(self.graph),
+            "edges": sorted([a, b] for a, b in self.graph.edges),
+            "roles": {role: self.roles[role] for role in ROLES if role in self.roles},
+            "latent": sorted(self.latent),
+        }
+
+
+def open_backdoor_paths(graph: CausalGraph, given: Collection[str] = ()) -> list[Path]:
+    """Paths from treatment to outcome that begin with an arrow into the treatment and carry association.
+
+    Args:
+        graph: latent nodes count like any other.
+        given: nodes conditioned on. A collider on the path opens it when it, or a descendant of it, is among them.
+
+    Returns:
+        Paths as node names, treatment first; the shortest come first, equal lengths in alphabetical order.
+
+    Raises:
+        GraphError: a name in ``given`` is not a node of the graph.
+    """
+    for node in given:
+        graph.require_node(node, "as conditioned on")
+    held = set(given)
+    opened = held.union(*(nx.ancestors(graph.graph, node) for node in held)) if held else held
+    found = [path for path in _backdoor_paths(graph) if _carries(graph.graph, path, held, opened)]
+    return sorted(found, key=lambda path: (len(path), path))
+
+
+def _backdoor_paths(graph: CausalGraph) -> Iterator[Path]:
+    treatment, outcome = graph.node("treatment"), graph.node("outcome")
+    skeleton = graph.graph.to_undirected()
+    for path in nx.all_simple_paths(skeleton, treatment, outcome):
+        if graph.graph.has_edge(path[1], treatment):
+            yield path
+
+
+def _carries(graph: nx.DiGraph, path: Path, held: set[str], opened: set[str]) -> bool:
+    """Whether no inner node of ``path`` blocks it; ``opened`` = ``held`` and all ancestors of it."""
+    for before, node, after in zip(path, path[1:], path[2:], strict=False):
+        collider = graph.has_edge(before, node) and graph.has_edge(after, node)
+        if (node not in opened) if collider else (node in held):
+            return False
+    return True
+
+
+def preset(name: str) -> CausalGraph:
+    """A graph of :mod:`structural_models.presets` by name."""
+    from structural_models import presets
+
+    return presets.preset(name)
