@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, cast, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -37,7 +37,8 @@ class Batch:
     """Items as a scorer sees them.
 
     Attributes:
-        rows: (batch,) int64, row numbers in the items table the batch was drawn from.
+        rows: (batch,) int64, row positions in the table the batch was drawn from: while training, the stage's
+            (rewritten) table, so that row-aligned state can be indexed with it.
         ecg: (batch, 2, leads, samples) float32 in mV; an absent ECG is all zero.
         ecg_present: (batch, 2) bool.
         question: the question as asked, ``None`` where the question is withheld.
@@ -150,6 +151,14 @@ class HasFeatures(Protocol):
 
 
 @runtime_checkable
+class HasJointFeatures(Protocol):
+    """A scorer that gives scores and features of one forward pass, so that the ECG is not encoded twice."""
+
+    def scores_and_features(self, batch: Batch, view: View) -> tuple[Tensor, Tensor]:
+        """What ``self(batch)`` and ``self.features(batch, view)`` would give."""
+
+
+@runtime_checkable
 class HasParts(Protocol):
     def part(self, name: str) -> nn.Module:
         """One of "encoder", "projector", "language_model", "answer_head"; KeyError for a part it lacks."""
@@ -209,13 +218,15 @@ class Stage:
 
     Attributes:
         name: unique within an adjuster's stages.
-        trains: names of the objective's parts that are updated.
-        split: which rows are learned from.
-        epochs: number of epochs, ``None`` = what the run configuration says.
-        init: "restart" puts the scorer back to its initial weights first.
+        trains: names of the objective's parts that are updated; empty = the stage is :meth:`Objective.begin` alone.
+        split: which rows are learned from. A stage on "validation" cannot be stopped early: nothing is left to judge it.
+        epochs: number of epochs, ``None`` = what the run configuration says, 0 = :meth:`Objective.begin` alone.
+        init: "restart" puts the objective (scorer and all further state) back to its state after ``attach``, before
+            :meth:`Objective.begin` is called; what ``begin`` was to be given is computed before that.
         reset_optimizer: start with fresh optimiser state.
-        wants: what :meth:`Objective.begin` is given before the stage: "predictions" and/or "features:VIEW",
-            computed by the trainer on the stage's split with the current model.
+        wants: what :meth:`Objective.begin` is given before the stage: "predictions" and/or "features:NAME", computed
+            with :meth:`Objective.wanted` in evaluation mode, without gradients, in row order, on the stage's split
+            with the model as the stage before left it (its best epoch, where that was stopped early).
     """
 
     name: str
@@ -280,11 +291,48 @@ class Objective(nn.Module):
         per_item = negative_log_likelihood(self.scorer(batch), batch)
         return LossTerms(weighted_mean(per_item, batch), per_item.detach())
 
+    def validation_loss(self, batch: Batch) -> Tensor:
+        """(batch,) loss per item that early stopping averages, with the items' weights, over the validation rows.
+
+        By default the negative log-likelihood of what the objective predicts. Validation rows are biased like the
+        training rows: a strategy whose prediction is right under do(Q) must not be judged by how well it predicts
+        them, and says here what it should be judged by. Called in evaluation mode, without gradients; the batch has
+        the adjuster's ``batch_columns`` and ``weight``.
+        """
+        return negative_log_likelihood(self(batch), batch)
+
+    def wanted(self, batch: Batch, name: str) -> Tensor:
+        """(batch, dim) one entry of ``Stage.wants``: "predictions" (by default ``self(batch)``) or "features:NAME".
+
+        By default NAME is a view of a scorer that has features. Raises ContractError for what cannot be given.
+        """
+        if name == "predictions":
+            return self(batch)
+        kind, _, view = name.partition(":")
+        if kind == "features" and view in get_args(View) and isinstance(self.scorer, HasFeatures):
+            return self.scorer.features(batch, cast(View, view))
+        raise ContractError(f"{type(self).__name__} wants '{name}', which {type(self.scorer).__name__} cannot give")
+
     def after_step(self, batch: Batch, terms: Mapping[str, LossTerms]) -> None:
         """Called once per batch after all parts have stepped; ``terms`` is keyed by part."""
 
-    def begin(self, stage: Stage, predictions: Tensor | None, features: Mapping[View, Tensor]) -> None:
-        """Called before a stage, with what ``stage.wants`` asked for: row-aligned with the stage's table."""
+    def begin(
+        self,
+        stage: Stage,
+        predictions: Tensor | None,
+        features: Mapping[str, Tensor],
+        columns: Mapping[str, Tensor],
+    ) -> None:
+        """Called once before a stage, with what ``stage.wants`` asked for, row-aligned with the stage's table.
+
+        Args:
+            stage: the stage about to start.
+            predictions: (rows, candidates) scores, -inf at padding, or ``None`` when not wanted.
+            features: NAME -> (rows, dim).
+            columns: (rows,) numeric columns: the adjuster's ``batch_columns``, ``weight`` when there are weights,
+                ``answer`` (int64 position of the true candidate; -1 in kind "set" or where unknown) and ``patient``
+                (int64 code of the item's first patient). Empty when the stage wants nothing.
+        """
 
 
 def weighted_mean(per_item: Tensor, batch: Batch) -> Tensor:
@@ -300,7 +348,11 @@ class Adjuster:
     an underscore. A subclass overrides only what it changes; everything here is neutral.
 
     ``batch_columns`` names integer or float columns of the (rewritten) table that the objective wants to find in
-    ``Batch.columns`` during training.
+    ``Batch.columns`` in training and validation; often set by :meth:`fit`. Prediction must not need them.
+
+    The trainer calls, in this order: ``fit`` on the training rows; ``rewrite`` on the training rows; ``weights`` on
+    the rewritten training rows and, separately, on the validation rows; ``stages``; ``attach``; ``batches`` for every
+    epoch of a stage on the training rows.
     """
 
     card: ClassVar[Card]
@@ -313,8 +365,13 @@ class Adjuster:
         return self
 
     def require(self, table: pd.DataFrame, estimand: Estimand | None) -> None:
-        """Check what the card asks for, before anything is trained."""
+        """Check what the card asks for, before anything is trained. Raises :class:`ContractError`, one sentence."""
         name = type(self).__name__
+        if self.card.estimands and estimand is not None and estimand.name not in self.card.estimands:
+            served = ", ".join(self.card.estimands)
+            raise ContractError(f"{name} does not serve the estimand {estimand.name}; it serves {served}")
+        if not len(table):
+            raise ContractError(f"{name} was given a table without rows; choose a split that has items")
         if not self.card.needs:
             return
         if estimand is None:
@@ -334,7 +391,10 @@ class Adjuster:
         return table
 
     def weights(self, table: pd.DataFrame) -> np.ndarray | None:
-        """(rows,) float64 loss weights with mean one over ``table``, or ``None`` for equal weights."""
+        """(rows,) float64 loss weights with mean one over ``table``, or ``None`` for equal weights.
+
+        ``table`` holds training rows (after :meth:`rewrite`) or validation rows; what was learned by ``fit`` is used.
+        """
         return None
 
     def batches(self, table: pd.DataFrame, size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray] | None:
@@ -356,13 +416,26 @@ class Adjuster:
         """The options as given, readable back by ``type(self)(**options)``."""
         import inspect
 
-        names = [p for p in inspect.signature(type(self).__init__).parameters if p != "self"]
+        if type(self).__init__ is object.__init__:
+            return {}
+        given = inspect.signature(type(self).__init__).parameters.values()
+        names = [p.name for p in given if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         return {name: getattr(self, name) for name in names}
 
     def state(self) -> dict[str, Any]:
-        """Learned attributes as JSON-able values (arrays as lists); used by :meth:`save`."""
-        learned = {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_") and k != "estimand_"}
-        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in learned.items()}
+        """Learned attributes and ``batch_columns`` as JSON-able values; used by :meth:`save`.
+
+        An array becomes ``{"dtype": ..., "values": nested lists}`` and comes back from :meth:`load` as an array.
+        """
+        learned = {
+            k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_") and k != "estimand_"
+        }
+        if "batch_columns" in vars(self):
+            learned["batch_columns"] = list(self.batch_columns)
+        return {
+            k: {"dtype": str(v.dtype), "values": v.tolist()} if isinstance(v, np.ndarray) else v
+            for k, v in learned.items()
+        }
 
     def save(self, folder: Path) -> None:
         """Write ``adjuster.json`` (class, options, learned state, estimand). Never a pickle."""
@@ -374,7 +447,9 @@ class Adjuster:
             "estimand": None if estimand is None else estimand.to_dict(),
         }
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "adjuster.json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+        partial = folder / ".adjuster.json.partial"
+        partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+        partial.replace(folder / "adjuster.json")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -386,6 +461,8 @@ class Adjuster:
 
         adjuster = cls(**record["options"])
         for name, value in record["state"].items():
-            setattr(adjuster, name, value)
+            if isinstance(value, dict) and value.keys() == {"dtype", "values"}:
+                value = np.asarray(value["values"], dtype=value["dtype"])
+            setattr(adjuster, name, tuple(value) if name == "batch_columns" else value)
         adjuster.estimand_ = None if record["estimand"] is None else Estimand.from_dict(record["estimand"])
         return adjuster

@@ -11,9 +11,9 @@ from typing import Any
 _PUBLIC = {
     "CausalGraph": "structural_models.graph",
     "open_backdoor_paths": "structural_models.graph",
-    "preset": "structural_models.presets",
+    "preset": "structural_models.graph",
     "read_graph": "structural_models.graph_files",
-    "Estimand": "structural_models.estimand",
+    "Estimand": "structural_models.identification",
     "identify": "structural_models.identification",
     "ArmProbabilities": "structural_models.propensity",
     "Propensity": "structural_models.propensity",

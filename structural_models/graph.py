@@ -52,8 +52,9 @@ class CausalGraph:
         object.__setattr__(self, "latent", frozenset(self.latent))
         where = f"graph '{self.name}'"
         if not nx.is_directed_acyclic_graph(self.graph):
-            around = " -> ".join([edge[0] for edge in nx.find_cycle(self.graph)] + [nx.find_cycle(self.graph)[0][0]])
-            raise GraphError(f"{where} has the cycle {around}; a causal graph must be acyclic, so remove one of its edges")
+            cycle = nx.find_cycle(self.graph)
+            around = " -> ".join(str(node) for node in (*(edge[0] for edge in cycle), cycle[0][0]))
+            raise GraphError(f"{where} has the cycle {around}; it must be acyclic, so remove one of these edges")
         for role, node in self.roles.items():
             if role not in ROLES:
                 raise GraphError(f"{where} uses the unknown role '{role}'; roles are {', '.join(ROLES)}")
@@ -137,7 +138,7 @@ def open_backdoor_paths(graph: CausalGraph, given: Collection[str] = ()) -> list
     for node in given:
         graph.require_node(node, "as conditioned on")
     held = set(given)
-    opened = held.union(*(nx.ancestors(graph.graph, node) for node in held)) if held else held
+    opened = held.union(*(nx.ancestors(graph.graph, node) for node in held))
     found = [path for path in _backdoor_paths(graph) if _carries(graph.graph, path, held, opened)]
     return sorted(found, key=lambda path: (len(path), path))
 
@@ -159,8 +160,86 @@ def _carries(graph: nx.DiGraph, path: Path, held: set[str], opened: set[str]) ->
     return True
 
 
-def preset(name: str) -> CausalGraph:
-    """A graph of :mod:`structural_models.presets` by name."""
-    from structural_models import presets
+_ROLES_WHOLE = {"severity": "severity", "treatment": "question", "ecg": "ecg", "outcome": "answer"}
+_ROLES_SPLIT = {**_ROLES_WHOLE, "treatment": "style", "topic": "topic"}
+_PAPER = (("severity", "question"), ("severity", "answer"), ("question", "answer"), ("ecg", "answer"))
+_VISIBLE = (*_PAPER, ("severity", "ecg"))
 
-    return presets.preset(name)
+
+def _declare(
+    name: str, edges: Sequence[tuple[str, str]], roles: Mapping[str, str], description: str, latent: Sequence[str] = ()
+) -> CausalGraph:
+    return CausalGraph(name, nx.DiGraph(list(edges)), roles, frozenset(latent), description)
+
+
+_PRESETS = {
+    graph.name: graph
+    for graph in (
+        _declare(
+            "reference_paper",
+            _PAPER,
+            _ROLES_WHOLE,
+            "Severity shapes both the question asked and the answer; the ECG carries no trace of severity. "
+            "Averaging over P(s) and over P(s | E) then agree.",
+        ),
+        _declare(
+            "severity_visible",
+            _VISIBLE,
+            _ROLES_WHOLE,
+            "As reference_paper, and severity shows in the ECG, as it does in practice. "
+            "The average must run over P(s | E).",
+        ),
+        _declare(
+            "finding_mediated",
+            (
+                ("severity", "finding"),
+                ("finding", "ecg"),
+                ("finding", "answer"),
+                ("severity", "style"),
+                ("topic", "answer"),
+            ),
+            {**_ROLES_SPLIT, "finding": "finding"},
+            "Severity acts on the answer only through the finding, which is read in the ECG but never observed as such; "
+            "style is a nuisance that causes nothing, and the topic acts on the answer by right.",
+            latent=("finding",),
+        ),
+        _declare(
+            "topic_and_style",
+            (
+                ("severity", "topic"),
+                ("severity", "style"),
+                ("severity", "ecg"),
+                ("severity", "answer"),
+                ("topic", "style"),
+                ("topic", "answer"),
+                ("style", "answer"),
+                ("ecg", "answer"),
+            ),
+            _ROLES_SPLIT,
+            "The question is split into topic and style. Severity shapes both, a topic has its own wordings, and style "
+            "may act on the answer; the effect of style is asked for within a topic.",
+        ),
+        _declare(
+            "latent_severity",
+            _VISIBLE,
+            _ROLES_WHOLE,
+            "As severity_visible, but severity has not been measured: nothing observed closes the path from question "
+            "to answer through it.",
+            latent=("severity",),
+        ),
+    )
+}
+
+PRESETS: tuple[str, ...] = tuple(_PRESETS)
+
+
+def preset(name: str) -> CausalGraph:
+    """One of :data:`PRESETS`. Raises GraphError for another name."""
+    if name not in _PRESETS:
+        raise GraphError(f"no preset graph is called '{name}'; choose one of {', '.join(PRESETS)}, or give a graph file")
+    return _PRESETS[name]
+
+
+def describe() -> dict[str, str]:
+    """Preset name -> what it claims."""
+    return {name: graph.description for name, graph in _PRESETS.items()}

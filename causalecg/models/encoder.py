@@ -49,9 +49,7 @@ class ResidualEncoder(nn.Module):
         super().__init__()
         self.dim = dim
         self.stem = nn.Conv1d(leads, widths[0], 16, 4, 6)
-        self.blocks = nn.Sequential(
-            *(ResidualBlock(a, b, kernel, 2) for a, b in pairwise(widths))
-        )
+        self.blocks = nn.Sequential(*(ResidualBlock(a, b, kernel, 2) for a, b in pairwise(widths)))
         self.mean, self.maximum = nn.AdaptiveAvgPool1d(tokens), nn.AdaptiveMaxPool1d(tokens)
         self.out = nn.Linear(2 * widths[-1], dim)
 

@@ -43,9 +43,7 @@ def load_language_model(config: ModelConfig) -> tuple[nn.Module, Any]:
 
     name = config.language_model
     if ("/" not in name or name.startswith((".", "/"))) and not Path(name).is_dir():
-        raise InputError(
-            f"language model '{name}' is neither 'embedded', nor a folder, nor a name like owner/model"
-        )
+        raise InputError(f"language model '{name}' is neither 'embedded', nor a folder, nor a name like owner/model")
     options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
