@@ -151,6 +151,14 @@ class HasFeatures(Protocol):
 
 
 @runtime_checkable
+class HasFeatureDim(Protocol):
+    """Sizes of the features before any batch is seen, so that a head can be built on them."""
+
+    def feature_dim(self, view: View) -> int:
+        """``dim`` of ``self.features(batch, view)``."""
+
+
+@runtime_checkable
 class HasJointFeatures(Protocol):
     """A scorer that gives scores and features of one forward pass, so that the ECG is not encoded twice."""
 
@@ -206,7 +214,7 @@ def decide(scores: Tensor, batch: Batch) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """``total``: scalar that is differentiated; ``per_item``: (batch,) unweighted loss, for logging and group updates."""
+    """``total``: scalar that is differentiated; ``per_item``: (batch,) unweighted loss, for logs and group updates."""
 
     total: Tensor
     per_item: Tensor
@@ -219,7 +227,7 @@ class Stage:
     Attributes:
         name: unique within an adjuster's stages.
         trains: names of the objective's parts that are updated; empty = the stage is :meth:`Objective.begin` alone.
-        split: which rows are learned from. A stage on "validation" cannot be stopped early: nothing is left to judge it.
+        split: which rows are learned from. A stage on "validation" is not stopped early: nothing is left to judge it.
         epochs: number of epochs, ``None`` = what the run configuration says, 0 = :meth:`Objective.begin` alone.
         init: "restart" puts the objective (scorer and all further state) back to its state after ``attach``, before
             :meth:`Objective.begin` is called; what ``begin`` was to be given is computed before that.
@@ -307,7 +315,7 @@ class Objective(nn.Module):
         By default NAME is a view of a scorer that has features. Raises ContractError for what cannot be given.
         """
         if name == "predictions":
-            return self(batch)
+            return cast(Tensor, self(batch))
         kind, _, view = name.partition(":")
         if kind == "features" and view in get_args(View) and isinstance(self.scorer, HasFeatures):
             return self.scorer.features(batch, cast(View, view))

@@ -199,7 +199,7 @@ _PRESETS = {
                 ("topic", "answer"),
             ),
             {**_ROLES_SPLIT, "finding": "finding"},
-            "Severity acts on the answer only through the finding, which is read in the ECG but never observed as such; "
+            "Severity acts on the answer only through the finding, which is read in the ECG but not itself observed; "
             "style is a nuisance that causes nothing, and the topic acts on the answer by right.",
             latent=("finding",),
         ),
@@ -236,7 +236,7 @@ PRESETS: tuple[str, ...] = tuple(_PRESETS)
 def preset(name: str) -> CausalGraph:
     """One of :data:`PRESETS`. Raises GraphError for another name."""
     if name not in _PRESETS:
-        raise GraphError(f"no preset graph is called '{name}'; choose one of {', '.join(PRESETS)}, or give a graph file")
+        raise GraphError(f"no preset graph is called '{name}'; choose {', '.join(PRESETS)}, or give a graph file")
     return _PRESETS[name]
 
 

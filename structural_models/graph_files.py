@@ -54,7 +54,9 @@ def _read_dot(file: Path) -> CausalGraph:
     try:
         graph = nx.nx_pydot.read_dot(file)
     except ImportError as error:
-        raise GraphError(f"{file} is a DOT file, which needs the package pydot; install it or use GML or YAML") from error
+        raise GraphError(
+            f"{file} is a DOT file, which needs the package pydot; install it or use GML or YAML"
+        ) from error
     except Exception as error:  # pydot raises whatever its parser does
         raise GraphError(f"{file} cannot be read as DOT: {_one_line(error)}") from error
     return _from_attributes(file, graph)

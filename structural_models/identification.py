@@ -15,6 +15,7 @@ from itertools import combinations
 
 import networkx as nx
 
+from structural_models import statements
 from structural_models.errors import GraphError, NotIdentified
 from structural_models.estimand import CONDITIONAL, MARGINAL, Estimand
 from structural_models.graph import CausalGraph, open_backdoor_paths
@@ -65,8 +66,8 @@ def identify(
         adjustment=tuple(graph.key(node) for node in adjustment),
         conditioning=tuple(graph.key(node) for node in held),
         roles=_columns(graph, columns or {}, (*held, *adjustment)),
-        formula=_formula(graph, held, adjustment),
-        assumptions=tuple(_assumptions(graph, held, adjustment)),
+        formula=statements.formula(graph, held, adjustment),
+        assumptions=tuple(statements.assumptions(graph, held, adjustment)),
     )
 
 
@@ -79,7 +80,9 @@ def _conditioning_nodes(graph: CausalGraph, conditioning: Sequence[str] | None) 
         if node in graph.latent:
             raise GraphError(f"graph '{graph.name}' declares '{node}' latent, so nothing can be conditioned on it")
         if node in (graph.node("treatment"), graph.node("outcome")):
-            raise GraphError(f"'{node}' is the treatment or the outcome of graph '{graph.name}'; condition on others only")
+            raise GraphError(
+                f"'{node}' is the treatment or the outcome of graph '{graph.name}'; condition on others only"
+            )
     return tuple(dict.fromkeys(nodes))
 
 
@@ -87,14 +90,14 @@ def _check_order(graph: CausalGraph, held: Sequence[str]) -> None:
     treatment, outcome = graph.node("treatment"), graph.node("outcome")
     if treatment in nx.descendants(graph.graph, outcome):
         raise NotIdentified(
-            f"in graph '{graph.name}' {outcome} is a cause of {treatment}, so {treatment} has no effect on it to identify; "
-            f"turn the arrows that lead from {outcome} to {treatment} around"
+            f"in graph '{graph.name}' {outcome} is a cause of {treatment}, which therefore has no effect on it to "
+            f"identify; turn the arrows that lead from {outcome} to {treatment} around"
         )
     for node in held:
         if node in nx.descendants(graph.graph, treatment) | nx.descendants(graph.graph, outcome):
             raise NotIdentified(
-                f"in graph '{graph.name}' {node} is a consequence of {treatment} or {outcome}, so conditioning on it is "
-                f"not adjustment; leave {node} out of the conditioning"
+                f"in graph '{graph.name}' {node} is a consequence of {treatment} or {outcome}, so conditioning on it "
+                f"is no adjustment; leave {node} out of the conditioning"
             )
 
 
@@ -142,11 +145,13 @@ def _quiet(package: str) -> Iterator[None]:
 def _why_not(graph: CausalGraph, held: Sequence[str]) -> str:
     treatment, outcome = graph.node("treatment"), graph.node("outcome")
     usable = graph.observed - nx.descendants(graph.graph, treatment) - {treatment, outcome}
-    paths = open_backdoor_paths(graph, sorted(usable)) or open_backdoor_paths(graph, held)
+    paths = open_backdoor_paths(graph, held)
+    paths.sort(key=lambda path: not usable.isdisjoint(path[1:-1]))
     closing = " and ".join(_smallest_cure(graph, held, usable))
     return (
-        f"{_target(graph, held)} is not identified in graph '{graph.name}': the path {graph.path_text(paths[0])} stays "
-        f"open whatever observed variables are adjusted for; measuring {closing} would close it"
+        f"{statements.target(graph, held)} is not identified in graph '{graph.name}': the path "
+        f"{graph.path_text(paths[0])} stays open whatever observed variables are adjusted for; "
+        f"measuring {closing} would close it"
     )
 
 
@@ -159,7 +164,8 @@ def _smallest_cure(graph: CausalGraph, held: Sequence[str], usable: Collection[s
     for size in range(1, len(hidden) + 1):
         for candidate in combinations(hidden, size):
             allowed = set(usable) | set(candidate)
-            if nx.find_minimal_d_separator(cut, {treatment}, {outcome}, included=set(held), restricted=allowed):
+            closed = nx.find_minimal_d_separator(cut, {treatment}, {outcome}, included=set(held), restricted=allowed)
+            if closed is not None:
                 return candidate
     return tuple(hidden)
 
@@ -178,89 +184,3 @@ def _columns(graph: CausalGraph, given: Mapping[str, str], used: Sequence[str]) 
 
 def _name(graph: CausalGraph, held: Sequence[str]) -> str:
     return CONDITIONAL if graph.roles.get("ecg") in held else MARGINAL
-
-
-def _value(graph: CausalGraph, node: str) -> str:
-    return graph.symbol(node).lower() if graph.role_of(node) else node
-
-
-def _target(graph: CausalGraph, held: Sequence[str]) -> str:
-    given = ", ".join((*map(graph.symbol, held), f"do({graph.symbol(graph.node('treatment'))})"))
-    return f"P({graph.symbol(graph.node('outcome'))} | {given})"
-
-
-def _observed_law(graph: CausalGraph, held: Sequence[str], adjustment: Sequence[str]) -> str:
-    """P(A | E, Q, s)."""
-    fixed = (*map(graph.symbol, held), graph.symbol(graph.node("treatment")))
-    summed = (_value(graph, node) for node in adjustment)
-    return f"P({graph.symbol(graph.node('outcome'))} | {', '.join((*fixed, *summed))})"
-
-
-def _average(graph: CausalGraph, held: Sequence[str], weight_given: Sequence[str], adjustment: Sequence[str]) -> str:
-    """Σ_s P(A | E, Q, s) P(s | E)."""
-    if not adjustment:
-        return _observed_law(graph, held, adjustment)
-    summed = ",".join(_value(graph, node) for node in adjustment)
-    sign = f"Σ_{summed}" if len(summed) == 1 else f"Σ_{{{summed}}}"
-    weight = summed.replace(",", ", ") + (f" | {', '.join(map(graph.symbol, weight_given))}" if weight_given else "")
-    return f"{sign} {_observed_law(graph, held, adjustment)} P({weight})"
-
-
-def _formula(graph: CausalGraph, held: Sequence[str], adjustment: Sequence[str]) -> str:
-    return f"{_target(graph, held)} = {_average(graph, held, held, adjustment)}"
-
-
-def _needed(graph: CausalGraph, about: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
-    """The part of ``given`` that ``about`` still depends on in the graph."""
-    kept = list(given)
-    for node in given:
-        rest = [other for other in kept if other != node]
-        if graph.independent(about, [node], rest):
-            kept = rest
-    return tuple(kept)
-
-
-def _assumptions(graph: CausalGraph, held: Sequence[str], adjustment: Sequence[str]) -> Iterator[str]:
-    treatment, outcome = graph.node("treatment"), graph.node("outcome")
-    q = graph.symbol(treatment)
-    yield (
-        f"Consistency: an item asked {q} = q has the answer it would have had if {q} had been set to q, "
-        "and no item's question changes another item's answer."
-    )
-    given = _needed(graph, [treatment], (*adjustment, *held))
-    condition = ", ".join(f"{graph.symbol(node)} = {_value(graph, node)}" for node in given)
-    everywhere = ", for every value of these that occurs" if given else ""
-    yield f"Positivity: P({q} = {q.lower()}{' | ' + condition if condition else ''}) > 0 for every {q.lower()}{everywhere}."
-    yield _exchangeability(graph, held, adjustment)
-    if not nx.has_path(graph.graph, treatment, outcome):
-        yield (
-            f"No effect declared: {treatment} has no path to {outcome} in this graph, so the target is the same for every "
-            f"{q.lower()}; any effect a model shows is spurious."
-        )
-    yield from _role_of_the_held(graph, held, adjustment)
-
-
-def _exchangeability(graph: CausalGraph, held: Sequence[str], adjustment: Sequence[str]) -> str:
-    among = f" among items alike in {', '.join(map(graph.symbol, held))}" if held else ""
-    inside = "{" + ", ".join(map(graph.symbol, adjustment)) + "}"
-    closed = [graph.path_text(path) for path in open_backdoor_paths(graph, held)]
-    why = f"it closes {'; '.join(closed)}" if adjustment else "no back-door path is open"
-    return f"Exchangeability: given {inside}{among}, the question asked carries no further news of the answer ({why})."
-
-
-def _role_of_the_held(graph: CausalGraph, held: Sequence[str], adjustment: Sequence[str]) -> Iterator[str]:
-    ecg = graph.roles.get("ecg")
-    if ecg in held:
-        yield f"Role of E: {ecg} is conditioned on at the item's own value, never intervened on."
-    if not (held and adjustment):
-        return
-    inner = ", ".join(_value(graph, node) for node in adjustment)
-    outer = ", ".join(map(graph.symbol, adjustment))
-    kept = _needed(graph, adjustment, held)
-    names = ", ".join(map(graph.symbol, held))
-    if kept == tuple(held):
-        yield f"Weights: {outer} depends on {names} in this graph, so P({inner} | {names}) may not be replaced by P({inner})."
-        return
-    dropped = ", ".join(graph.symbol(node) for node in held if node not in kept)
-    rest = f" given {', '.join(map(graph.symbol, kept))}" if kept else ""
-    yield f"Weights: {outer} ⟂ {dropped}{rest} in this graph, so the formula simplifies to {_average(graph, held, kept, adjustment)}."

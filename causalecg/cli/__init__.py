@@ -40,6 +40,6 @@ def is_bad_input(error: ValueError) -> bool:
     """Whether one of the three packages raised it as a user's mistake (by name: the classes are heavy to import)."""
     from causalecg.errors import InputError
 
-    names = {"ContractError", "GraphError", "NotIdentified", "PositivityError"}
+    names = {"ContractError", "GraphError", "NotIdentified", "PositivityError", "TableError"}
     own = type(error).__module__.partition(".")[0] in {"causalecg", "adjusters", "structural_models"}
     return isinstance(error, InputError) or (own and type(error).__name__ in names)

@@ -1,0 +1,258 @@
+"""Back-door adjustment inside the model: the severity enters as text, and is summed out at prediction.
+
+P(A | E, do(Q)) = sum_s P(A | E, Q, s) P(s | E)        prior="conditional"
+                  sum_s P(A | E, Q, s) P(s)            prior="marginal", equal to it only where E is independent of S
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Self, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adjusters.contract import (
+    Adjuster,
+    Batch,
+    Card,
+    ContractError,
+    HasFeatureDim,
+    HasFeatures,
+    HasJointFeatures,
+    LossTerms,
+    NewScorer,
+    Objective,
+    Scorer,
+    Stage,
+    log_probabilities,
+    negative_log_likelihood,
+    weighted_mean,
+)
+from adjusters.severity_model import SeverityModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from structural_models.identification import Estimand
+
+Prior = Literal["conditional", "marginal"]
+SeverityFrom = Literal["auto", "features", "question"]
+
+
+class Backdoor(Adjuster):
+    """Conditions on the severity in training and sums it out, exactly, at prediction.
+
+    Training puts ``"Severity: WORD."`` before each question: one scorer pass. With ``prior="conditional"`` the loss
+    adds ``severity_weight`` times the negative log-likelihood of the severity given the ECG. That term also reaches the
+    encoder, on purpose: with the severity told, a strongly confounded answer teaches it next to nothing. A second
+    stage, ``begin`` only, calibrates P(s | E) on the validation split, whose patients were not trained on.
+
+    Args:
+        prior: what the severity is averaged over, P(s | E) or P(s).
+        words: a word per severity level 0, 1, ...; by default ``"level 0"``, ``"level 1"``, ...
+        severity_weight: weight of the severity's loss, > 0; unused with the marginal prior.
+        severity_from: a head on the scorer's ECG features, the severity asked as a question, or "auto": features
+            where the scorer has them (with ``feature_dim``).
+
+    Learned: ``levels_`` (K,) int64 sorted severity levels and ``shares_`` (K,) their shares among training rows.
+    """
+
+    card = Card(
+        summary="Back-door adjustment: severity told in training, summed out by P(s | E) (or P(s)) at prediction.",
+        needs=("severity", "treatment"),
+        uses=("objective", "predict"),
+        estimands=("P(A | E, do(Q))",),
+        extra_passes=(0, "K"),
+        consistent_when="severity is measured without error and blocks every back-door path given ECG and topic",
+        source="Pearl 2009, section 3.3",
+    )
+
+    levels_: np.ndarray
+    shares_: np.ndarray
+
+    def __init__(
+        self,
+        prior: Prior = "conditional",
+        words: Sequence[str] | None = None,
+        severity_weight: float = 1.0,
+        severity_from: SeverityFrom = "auto",
+    ) -> None:
+        if prior not in get_args(Prior):
+            raise ContractError(f"backdoor's prior is conditional or marginal, not '{prior}'")
+        if severity_from not in get_args(SeverityFrom):
+            raise ContractError(f"backdoor's severity_from is auto, features or question, not '{severity_from}'")
+        if not severity_weight > 0:
+            raise ContractError(f"backdoor's severity_weight must be positive, not {severity_weight}")
+        self.prior = prior
+        self.words = words
+        self.severity_weight = severity_weight
+        self.severity_from = severity_from
+
+    def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
+        super().fit(table, estimand, rng=rng)
+        assert estimand is not None
+        others = [role for role in estimand.adjustment if role != "severity"]
+        if others:
+            raise ContractError(
+                f"backdoor sums out severity only, but the estimand also adjusts for {', '.join(others)}; "
+                "use ipw, or a graph in which severity suffices"
+            )
+        column = estimand.roles["severity"]
+        values = table[column].to_numpy()
+        if not np.issubdtype(values.dtype, np.integer):
+            raise ContractError(f"backdoor needs integer severity levels; column '{column}' holds {values.dtype}")
+        levels, counts = np.unique(values, return_counts=True)
+        if self.words is not None and (levels[0] < 0 or levels[-1] >= len(self.words)):
+            raise ContractError(
+                f"backdoor was given {len(self.words)} words but column '{column}' holds levels "
+                f"{levels[0]} to {levels[-1]}; give one word per level, starting at 0"
+            )
+        self.levels_ = levels.astype(np.int64)
+        self.shares_ = counts / counts.sum()
+        self.batch_columns = (column,)
+        return self
+
+    def level_words(self) -> tuple[str, ...]:
+        """The word of each of ``levels_``."""
+        return tuple(f"level {level}" if self.words is None else self.words[level] for level in self.levels_)
+
+    def stages(self) -> tuple[Stage, ...]:
+        main = Stage("main")
+        if self.prior == "marginal":
+            return (main,)
+        return (main, Stage("calibrate", trains=(), split="validation", epochs=0, wants=("features:severity",)))
+
+    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> BackdoorObjective:
+        able = isinstance(scorer, HasFeatures) and isinstance(scorer, HasFeatureDim)
+        if self.severity_from == "features" and not able:
+            raise ContractError(
+                f"backdoor with severity_from='features' needs a scorer with features and feature_dim, which "
+                f"{type(scorer).__name__} lacks; use severity_from='question'"
+            )
+        words, log_prior = self.level_words(), np.log(self.shares_)
+        severity = None
+        if self.prior == "conditional":
+            from_features = able and self.severity_from != "question"
+            severity = SeverityModel(scorer, words, log_prior, from_features=from_features)
+        return BackdoorObjective(
+            scorer, self.batch_columns[0], self.levels_, words, log_prior, severity, self.severity_weight
+        )
+
+
+class BackdoorObjective(Objective):
+    """See :class:`Backdoor`. ``severity`` is ``None`` for the marginal prior."""
+
+    levels: Tensor
+    log_prior: Tensor
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        column: str,
+        levels: np.ndarray,
+        words: Sequence[str],
+        log_prior: np.ndarray,
+        severity: SeverityModel | None,
+        severity_weight: float,
+    ) -> None:
+        super().__init__(scorer)
+        self.column = column
+        self.contexts = tuple(f"Severity: {word}." for word in words)
+        self.severity = severity
+        self.severity_weight = severity_weight
+        self.register_buffer("levels", torch.as_tensor(levels, dtype=torch.int64))
+        self.register_buffer("log_prior", torch.as_tensor(log_prior, dtype=torch.float32))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(batch, candidates) sum over strata: log P(candidate | E, do(Q)) ("one"), or its log-odds ("set")."""
+        first, features = self._scored(batch.with_context(self.contexts[0]))
+        scores = [first, *(self.scorer(batch.with_context(text)) for text in self.contexts[1:])]
+        return mix(torch.stack(scores), self.log_severity(batch, features), batch)
+
+    def log_severity(self, batch: Batch, features: Tensor | None = None) -> Tensor:
+        """(batch, levels) log-weights the strata are mixed with."""
+        if self.severity is None:
+            return self.log_prior.expand(len(batch), -1)
+        return self.severity.log_probabilities(self.scorer, batch, features)
+
+    def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
+        answer, severity = self._losses(batch)
+        total = weighted_mean(answer, batch)
+        if severity is not None:
+            total = total + self.severity_weight * severity.mean()
+        return LossTerms(total, answer.detach())
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        """The training loss per item: the answer's, with the observed severity told, plus the weighted severity's.
+
+        Not that of the prediction under do(Q), which validation rows, confounded like the training rows, would
+        rightly find too unsure: stopping by it would choose the epoch nearest to the shortcut.
+        """
+        answer, severity = self._losses(batch)
+        return answer if severity is None else answer + self.severity_weight * severity
+
+    def wanted(self, batch: Batch, name: str) -> Tensor:
+        """Also "features:severity": (batch, levels) uncalibrated scores of the severity."""
+        if name == "features:severity" and self.severity is not None:
+            return self.severity.scores(self.scorer, batch)
+        return super().wanted(batch, name)
+
+    def begin(
+        self,
+        stage: Stage,
+        predictions: Tensor | None,
+        features: Mapping[str, Tensor],
+        columns: Mapping[str, Tensor],
+    ) -> None:
+        if stage.name == "calibrate" and self.severity is not None:
+            position = self._position(columns[self.column].to(self.levels.device))
+            self.severity.calibrate(features["severity"], position, columns.get("patient"))
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        position = self._position(batch.columns[self.column])
+        told = batch.with_context([self.contexts[k] for k in position.tolist()])
+        scores, features = self._scored(told)
+        answer = negative_log_likelihood(scores, batch)
+        if self.severity is None:
+            return answer, None
+        return answer, nn.functional.cross_entropy(
+            self.severity.scores(self.scorer, batch, features).float(), position, reduction="none"
+        )
+
+    def _scored(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Scores, and the ECG features where a head wants them and the scorer gives both at once."""
+        joint = self.severity is not None and self.severity.head is not None
+        if joint and isinstance(self.scorer, HasJointFeatures):
+            return self.scorer.scores_and_features(batch, "ecg")
+        return self.scorer(batch), None
+
+    def _position(self, values: Tensor) -> Tensor:
+        """Position of each value among the training levels; a level that was not trained on counts as the nearest."""
+        distance = (values.long().unsqueeze(1) - self.levels).abs()
+        return distance.argmin(1)
+
+
+def mix(scores: Tensor, log_weights: Tensor, batch: Batch) -> Tensor:
+    """Mixture over strata of normalised candidate probabilities.
+
+    Args:
+        scores: (strata, batch, candidates) as a scorer gives them.
+        log_weights: (batch, strata), normalised.
+        batch: for its kind and padding.
+
+    Returns:
+        (batch, candidates) log-probability ("one") or log-odds ("set"); -inf at padding.
+    """
+    weights = log_weights.T.unsqueeze(-1).to(scores.dtype)
+    padding = batch.padding
+    if batch.kind == "one":
+        each = torch.stack([log_probabilities(s, batch) for s in scores])
+        mixed = torch.logsumexp(each.masked_fill(padding, 0.0) + weights, dim=0)
+    else:
+        filled = scores.masked_fill(padding, 0.0)
+        yes = torch.logsumexp(nn.functional.logsigmoid(filled) + weights, dim=0)
+        no = torch.logsumexp(nn.functional.logsigmoid(-filled) + weights, dim=0)
+        mixed = yes - no
+    return mixed.masked_fill(padding, float("-inf"))

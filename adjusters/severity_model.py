@@ -1,0 +1,162 @@
+"""P(severity | ECG): a head on the ECG's features, or severity asked as a question; calibrated on held-out patients.
+
+The head is trained with the encoder, on patients whose severity it may memorise. What is predicted with is therefore
+re-calibrated on the validation split, whose patients it never saw (sample splitting by patient): new scores are
+``sharpness * scores + shift``, fitted by maximum likelihood. With memorised scores left as they are, P(s | E) would
+return the observed severity and back-door adjustment would be plain conditioning on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adjusters.contract import Batch, ContractError, HasFeatureDim, HasFeatures, Scorer
+
+QUESTION = "How severe is the illness?"
+MINIMUM_CALIBRATION_ROWS = 50
+
+
+class SeverityModel(nn.Module):
+    """Scores of the severity levels given the ECG, and their calibration.
+
+    Args:
+        scorer: whose ECG features, or whose answer to :data:`QUESTION`, is used; it is not kept.
+        words: one word per level.
+        log_prior: (levels,) log share of each level among the training rows, used where there is no ECG.
+        from_features: a head on ``scorer.features(batch, "ecg")``; otherwise severity is asked as a question.
+    """
+
+    log_prior: Tensor
+    sharpness: Tensor
+    shift: Tensor
+    held_out: Tensor
+
+    def __init__(self, scorer: Scorer, words: Sequence[str], log_prior: np.ndarray, *, from_features: bool) -> None:
+        super().__init__()
+        self.words = tuple(words)
+        self.head: nn.Linear | None = None
+        if from_features:
+            assert isinstance(scorer, HasFeatureDim)
+            self.head = nn.utils.skip_init(nn.Linear, scorer.feature_dim("ecg"), len(words))
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+        self.register_buffer("log_prior", torch.as_tensor(log_prior, dtype=torch.float32))
+        self.register_buffer("sharpness", torch.ones(()))
+        self.register_buffer("shift", torch.zeros(len(words)))
+        self.register_buffer("held_out", torch.full((4,), float("nan"), dtype=torch.float64))
+
+    def scores(self, scorer: Scorer, batch: Batch, features: Tensor | None = None) -> Tensor:
+        """(batch, levels) uncalibrated log-scores; with gradients into the encoder."""
+        if self.head is None:
+            return torch.log_softmax(scorer(batch.asking(QUESTION, self.words)), dim=-1)
+        if features is None:
+            assert isinstance(scorer, HasFeatures)
+            features = scorer.features(batch, "ecg")
+        return self.head(features.to(self.head.weight.dtype))
+
+    def log_probabilities(self, scorer: Scorer, batch: Batch, features: Tensor | None = None) -> Tensor:
+        """(batch, levels) calibrated log P(s | E); log P(s) for an item without any ECG."""
+        calibrated = torch.log_softmax(self.sharpness * self.scores(scorer, batch, features) + self.shift, dim=-1)
+        return torch.where(batch.ecg_present.any(1, keepdim=True), calibrated, self.log_prior.to(calibrated.dtype))
+
+    def calibrate(self, scores: Tensor, levels: Tensor, patients: Tensor | None = None) -> None:
+        """Fit sharpness and shift on held-out rows, and record how good P(s | E) is there.
+
+        Args:
+            scores: (rows, levels) from :meth:`scores`.
+            levels: (rows,) int64 position of the observed level.
+            patients: (rows,) int64; the recorded figures are cross-fitted over two halves of the patients.
+
+        ``held_out`` then holds log-loss and expected calibration error before, and after calibration.
+        Raises ContractError for fewer than 50 rows.
+        """
+        if len(levels) < MINIMUM_CALIBRATION_ROWS:
+            raise ContractError(
+                f"P(severity | ECG) needs at least {MINIMUM_CALIBRATION_ROWS} validation items to be calibrated, "
+                f"there are {len(levels)}; enlarge the validation split or use prior='marginal'"
+            )
+        z = scores.detach().double().cpu().numpy()
+        s = levels.cpu().numpy()
+        sharpness, shift = fit_calibration(z, s)
+        self.sharpness.fill_(sharpness)
+        self.shift.copy_(torch.as_tensor(shift))
+        group = np.arange(len(s)) if patients is None else patients.cpu().numpy()
+        before, after = _softmax(z), np.empty_like(z)
+        half = np.unique(group, return_inverse=True)[1] % 2
+        for fold in (0, 1):
+            slope, offset = fit_calibration(z[half != fold], s[half != fold])
+            after[half == fold] = _softmax(slope * z[half == fold] + offset)
+        figures = (log_loss(before, s), calibration_error(before, s), log_loss(after, s), calibration_error(after, s))
+        self.held_out.copy_(torch.tensor(figures, dtype=torch.float64))
+
+
+def fit_calibration(scores: np.ndarray, levels: np.ndarray, *, penalty: float = 1.0) -> tuple[float, np.ndarray]:
+    """Sharpness (>= 0) and (levels,) shift, summing to zero, that maximise the likelihood of softmax(a z + b).
+
+    A penalty of ``penalty / 2 * (sum of squared shifts + (a - 1)^2)`` on the summed log-likelihood keeps both finite
+    when a level is absent. Newton's method on the convex problem, float64.
+
+    Source: Platt 1999; Guo et al. 2017 (temperature and bias).
+    """
+    rows, k = scores.shape
+    z = scores - scores.mean(1, keepdims=True)
+    design = np.concatenate([z[:, :, None], np.broadcast_to(np.eye(k), (rows, k, k))], axis=2)
+    observed = design[np.arange(rows), levels].sum(0)
+    start = np.concatenate([[1.0], np.zeros(k)])
+    theta = start.copy()
+
+    def objective(t: np.ndarray) -> float:
+        eta = design @ t
+        top = eta.max(1, keepdims=True)
+        normaliser = float((top[:, 0] + np.log(np.exp(eta - top).sum(1))).sum())
+        return normaliser - float(observed @ t) + 0.5 * penalty * float(((t - start) ** 2).sum())
+
+    value = objective(theta)
+    for _ in range(100):
+        p = _softmax(design @ theta)
+        mean = np.einsum("nk,nkd->nd", p, design)
+        gradient = mean.sum(0) - observed + penalty * (theta - start)
+        second = np.einsum("nk,nkd,nke->de", p, design, design, optimize=True)
+        hessian = second - mean.T @ mean + penalty * np.eye(k + 1)
+        step = np.linalg.solve(hessian, gradient)
+        length = 1.0
+        while length > 1e-8 and objective(theta - length * step) > value:
+            length /= 2
+        theta = theta - length * step
+        new = objective(theta)
+        if value - new < 1e-10 * max(1.0, abs(value)):
+            break
+        value = new
+    shift = theta[1:] - theta[1:].mean()
+    return max(float(theta[0]), 0.0), shift
+
+
+def log_loss(probabilities: np.ndarray, levels: np.ndarray) -> float:
+    """Mean negative log-probability of the observed level, nats."""
+    own = probabilities[np.arange(len(levels)), levels]
+    return float(-np.log(np.clip(own, 1e-300, None)).mean())
+
+
+def calibration_error(probabilities: np.ndarray, levels: np.ndarray, bins: int = 10) -> float:
+    """Expected calibration error, in [0, 1]: |share - mean probability| over equal-count bins, averaged over levels.
+
+    Source: Naeini et al. 2015, class-wise and with equal-count bins.
+    """
+    errors = []
+    for k in range(probabilities.shape[1]):
+        order = np.argsort(probabilities[:, k], kind="stable")
+        gaps = [
+            len(part) * abs(probabilities[part, k].mean() - (levels[part] == k).mean())
+            for part in np.array_split(order, min(bins, len(order)))
+        ]
+        errors.append(sum(gaps) / len(levels))
+    return float(np.mean(errors))
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    e = np.exp(scores - scores.max(1, keepdims=True))
+    return np.asarray(e / e.sum(1, keepdims=True))

@@ -1,0 +1,120 @@
+"""Every arm, every seed, in parallel processes of one thread each; resumable cell by cell."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from causalecg.benchmark.cells import Cell, Plan, run_cell
+from causalecg.errors import InputError
+
+if TYPE_CHECKING:
+    from causalecg.cohort.schema import Cohort
+    from causalecg.training.config import RunConfig
+
+_POLL_SECONDS = 1.0
+#: One OpenMP thread per process: two pools that spin on two cores collapse.
+_WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def run_comparison(
+    cohort: Cohort,
+    arms: Sequence[str],
+    seeds: int,
+    config: RunConfig,
+    out: str | Path,
+    *,
+    processes: int = 2,
+    audit_items: int = 2000,
+    progress: bool = True,
+) -> list[Cell]:
+    """Train and score every arm with seeds 0..``seeds`` - 1 under ``out``; finished cells are not done again.
+
+    Raises:
+        InputError: an unknown or repeated arm, no seed, or ``out`` holds a comparison of another cohort or
+            configuration.
+    """
+    from causalecg.training.arms import Arm
+
+    out = Path(out)
+    parsed = [Arm.parse(text) for text in arms]
+    names = [str(arm) for arm in parsed]
+    if seeds < 1 or not names or len(set(names)) != len(names):
+        raise InputError(f"compare needs at least one seed and distinct arms, not {seeds} and {', '.join(names)}")
+    have = set(cohort.items["split"])
+    audit_split = "test_unbiased" if "test_unbiased" in have else "test"
+    splits = tuple(name for name in ("test", "test_unbiased", "test_natural") if name in have)
+    plan = Plan(cohort.path.resolve(), out.resolve(), config, splits, audit_split, audit_items)
+    _claim(out, cohort, config, audit_items)
+    # Seeds outermost: a stopped comparison has complete seeds rather than complete arms.
+    cells = [Cell(name, seed) for seed in range(seeds) for name in names]
+    todo = [cell for cell in cells if not (out / "scores" / cell.name / "done").exists()]
+    _run_all(todo, plan, processes, progress)
+    return cells
+
+
+def _claim(out: Path, cohort: Cohort, config: RunConfig, audit_items: int) -> None:
+    """Record what this comparison is of, or check that it is the one recorded."""
+    record = {
+        "cohort_hash": cohort.hash,
+        "cohort": cohort.meta["name"],
+        "config": config.model_dump(mode="json"),
+        "audit_items": audit_items,
+    }
+    path = out / "compare.json"
+    if path.exists():
+        found = json.loads(path.read_text())
+        differs = [key for key, value in record.items() if found.get(key) != value]
+        if differs:
+            raise InputError(f"{out} holds a comparison with another {differs[0]}; choose another --out")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty and holds no comparison; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(".compare.json.partial")
+    partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    partial.rename(path)
+
+
+def _run_all(cells: Sequence[Cell], plan: Plan, processes: int, progress: bool) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    if not cells:
+        return
+    before = {name: os.environ.get(name) for name in _WORKER_ENVIRONMENT}
+    os.environ.update(_WORKER_ENVIRONMENT)
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), disable=not progress
+    )
+    try:
+        with bar, ProcessPoolExecutor(min(processes, len(cells)), mp_context=get_context("spawn")) as pool:
+            cells_bar = bar.add_task("arms x seeds", total=len(cells))
+            epochs_bar = bar.add_task("epochs", total=None)
+            pending: set[Future[str]] = {pool.submit(run_cell, cell, plan) for cell in cells}
+            try:
+                while pending:
+                    done, pending = wait(pending, timeout=_POLL_SECONDS)
+                    for finished in done:
+                        finished.result()
+                        bar.advance(cells_bar)
+                    bar.update(epochs_bar, completed=_epochs_done(cells, plan.out))
+            except BaseException:
+                for waiting in pending:
+                    waiting.cancel()
+                raise
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _epochs_done(cells: Sequence[Cell], out: Path) -> int:
+    logs = (out / "runs" / cell.name / "metrics.jsonl" for cell in cells)
+    return sum(log.read_bytes().count(b"\n") for log in logs if log.exists())
