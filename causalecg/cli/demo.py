@@ -33,9 +33,7 @@ def register(app: typer.Typer) -> None:
         cohort = Cohort.open(folder)
         typer.echo(f"2/3 training and scoring {len(ARMS)} arms, one seed: {', '.join(ARMS)}")
         config = RunConfig(epochs=epochs)
-        cells = run_comparison(
-            cohort, ARMS, 1, config, out / "comparison", processes=processes, audit_items=audited
-        )
+        cells = run_comparison(cohort, ARMS, 1, config, out / "comparison", processes=processes, audit_items=audited)
         typer.echo("3/3 auditing, and writing the report")
         page, comparison = report_comparison(cohort, cells, out / "comparison", seed=0)
         print_comparison(comparison)

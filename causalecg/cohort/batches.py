@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 
-from adjusters.contract import Batch
+from adjusters.contract import Batch, Kind
 from causalecg.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,53 +17,90 @@ if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
 
 
+class TableBatches:
+    """Batches of one items table; everything but the signals is looked up once.
+
+    Args:
+        cohort: signals and answer vocabulary.
+        table: items; a null question stays withheld, an empty ``ecg_ids`` means no ECG.
+        columns: numeric columns handed through in ``Batch.columns``.
+
+    Raises:
+        InputError: an ECG that is not in the cohort, or a candidate outside its answer vocabulary.
+    """
+
+    def __init__(self, cohort: Cohort, table: pd.DataFrame, columns: Sequence[str] = ()) -> None:
+        self.cohort, self.table = cohort, table
+        self.kinds = table["kind"].to_numpy()
+        self._questions = [None if q is None or q != q else str(q) for q in table["question"]]
+        self._candidates = [tuple(names) for names in table["candidates"]]
+        self._ecg_row = np.full((len(table), 2), -1, dtype=np.int64)
+        rows = cohort.ecg_rows
+        for i, ids in enumerate(table["ecg_ids"]):
+            for j, ecg_id in enumerate(ids):
+                if ecg_id not in rows:
+                    raise InputError(f"item {table['item_id'].iloc[i]} names ECG {ecg_id}, which the cohort lacks")
+                self._ecg_row[i, j] = rows[ecg_id]
+        width = max(map(len, self._candidates), default=1)
+        self._ids = np.full((len(table), width), -1, dtype=np.int64)
+        self._answer = np.zeros((len(table), width), dtype=bool)
+        vocabulary = cohort.answer_vocabulary
+        for i, (names, answer) in enumerate(zip(self._candidates, table["answer"], strict=True)):
+            true = set(answer)
+            for j, name in enumerate(names):
+                if name not in vocabulary:
+                    item = table["item_id"].iloc[i]
+                    raise InputError(f"candidate '{name}' of item {item} is not in the answer vocabulary")
+                self._ids[i, j] = vocabulary[name]
+                self._answer[i, j] = name in true
+        self._columns = {name: np.ascontiguousarray(table[name].to_numpy()) for name in columns}
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __call__(self, positions: Sequence[int] | np.ndarray) -> Batch:
+        """The items at these row positions, signals in mV. Raises InputError when they are not all of one kind."""
+        at = np.asarray(positions, dtype=np.int64)
+        kinds = set(self.kinds[at])
+        if len(kinds) != 1:
+            raise InputError(f"a batch must hold items of one kind, not {', '.join(sorted(kinds)) or 'none'}")
+        ecg_row = self._ecg_row[at]
+        present = ecg_row >= 0
+        signals = self.cohort.signals
+        ecg = np.zeros((len(at), 2, len(signals.leads), signals.samples), dtype=np.float32)
+        if present.any():
+            ecg[present] = signals.read(ecg_row[present])
+        candidates = tuple(self._candidates[i] for i in at)
+        width = max(map(len, candidates))
+        extra = {name: torch.from_numpy(values[at]) for name, values in self._columns.items()}
+        return Batch(
+            rows=torch.from_numpy(at),
+            ecg=torch.from_numpy(ecg),
+            ecg_present=torch.from_numpy(present),
+            question=tuple(self._questions[i] for i in at),
+            candidates=candidates,
+            candidate_ids=torch.from_numpy(self._ids[at, :width]),
+            answer=torch.from_numpy(self._answer[at, :width]),
+            kind=cast(Kind, kinds.pop()),
+            columns={**extra, "ecg_row": torch.from_numpy(ecg_row)},
+        )
+
+    def in_order(self, size: int) -> list[np.ndarray]:
+        """Row positions of consecutive batches of at most ``size``, each of one kind."""
+        groups = [np.flatnonzero(self.kinds == kind) for kind in sorted(set(self.kinds))]
+        return [rows[a : a + size] for rows in groups for a in range(0, len(rows), size)]
+
+    def shuffled(self, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Row positions of an epoch's batches of about ``size``: every row once, each batch of one kind."""
+        groups = [rng.permutation(np.flatnonzero(self.kinds == kind)) for kind in sorted(set(self.kinds))]
+        parts = [part for rows in groups for part in np.array_split(rows, max(1, round(len(rows) / size)))]
+        return [parts[i] for i in rng.permutation(len(parts))]
+
+
 def make_batch(
     cohort: Cohort, table: pd.DataFrame, positions: Sequence[int] | np.ndarray, columns: Sequence[str] = ()
 ) -> Batch:
-    """The items at ``positions`` of ``table`` (row positions, not labels), signals read from the store in mV.
-
-    ``columns`` are numeric columns handed through in ``Batch.columns``. A null question stays withheld, and an item
-    whose ``ecg_ids`` is empty has no ECG. All items must be of one kind. Raises InputError otherwise, and for an
-    answer outside the cohort's vocabulary.
-    """
-    positions = np.asarray(positions, dtype=np.int64)
-    part = table.iloc[positions]
-    kinds = part["kind"].unique()
-    if len(kinds) != 1:
-        raise InputError(f"a batch must hold items of one kind, not {', '.join(map(str, kinds))}")
-    ecg_row = np.full((len(part), 2), -1, dtype=np.int64)
-    for i, ids in enumerate(part["ecg_ids"]):
-        for j, ecg_id in enumerate(ids):
-            ecg_row[i, j] = cohort.ecg_rows[ecg_id]
-    present = ecg_row >= 0
-    ecg = np.zeros((len(part), 2, len(cohort.signals.leads), cohort.signals.samples), dtype=np.float32)
-    if present.any():
-        ecg[present] = cohort.signals.read(ecg_row[present])
-
-    candidates = tuple(tuple(names) for names in part["candidates"])
-    width = max(map(len, candidates))
-    ids = np.full((len(part), width), -1, dtype=np.int64)
-    answer = np.zeros((len(part), width), dtype=bool)
-    vocabulary = cohort.answer_vocabulary
-    for i, (names, true) in enumerate(zip(candidates, part["answer"], strict=True)):
-        true = set(true)
-        for j, name in enumerate(names):
-            if name not in vocabulary:
-                raise InputError(
-                    f"candidate '{name}' of item {part['item_id'].iloc[i]} is not in the answer vocabulary"
-                )
-            ids[i, j] = vocabulary[name]
-            answer[i, j] = name in true
-    extra = {name: torch.from_numpy(np.ascontiguousarray(part[name].to_numpy())) for name in columns}
-    extra["ecg_row"] = torch.from_numpy(ecg_row)
-    return Batch(
-        rows=torch.from_numpy(positions),
-        ecg=torch.from_numpy(ecg),
-        ecg_present=torch.from_numpy(present),
-        question=tuple(None if q is None or q != q else str(q) for q in part["question"]),
-        candidates=candidates,
-        candidate_ids=torch.from_numpy(ids),
-        answer=torch.from_numpy(answer),
-        kind=str(kinds[0]),  # type: ignore[arg-type]
-        columns=extra,
-    )
+    """One batch of a table; for many, keep a :class:`TableBatches`."""
+    at = np.asarray(positions, dtype=np.int64)
+    batch = TableBatches(cohort, table.iloc[at], columns)(np.arange(len(at)))
+    return batch.replace(rows=torch.from_numpy(at))

@@ -68,7 +68,21 @@ class EncoderProjectorLLM(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """(batch, candidates): "one" candidate log-likelihoods, "set" log-odds; -inf at padding."""
-        logits, hidden, layers, mask, positions = self._prefix(batch, logits=batch.kind == "one")
+        return self._scores(batch, self._ecg(batch)[0])
+
+    def scores_and_features(self, batch: Batch, view: View) -> tuple[Tensor, Tensor]:
+        """What ``self(batch)`` and ``self.features(batch, view)`` would give, with each ECG encoded once."""
+        if view != "ecg":
+            return self(batch), self.features(batch, view)
+        tokens, pooled = self._ecg(batch)
+        return self._scores(batch, tokens), pooled
+
+    def feature_dim(self, view: View) -> int:
+        """Width of ``features(batch, view)``."""
+        return 2 * int(self.encoder.dim) if view == "ecg" else int(self._embedding.embedding_dim)  # type: ignore[arg-type]
+
+    def _scores(self, batch: Batch, ecg: Tensor) -> Tensor:
+        logits, hidden, layers, mask, positions = self._prefix(batch, ecg, logits=batch.kind == "one")
         tokens = [[self._tokens_of(name) for name in names] for names in batch.candidates]
         if batch.kind == "set":
             return self._set_scores(hidden, tokens, batch)
@@ -87,18 +101,13 @@ class EncoderProjectorLLM(nn.Module):
         """ "ecg": (batch, 2 dim) pooled encoder tokens, zero where absent; "question" and "fused": (batch, hidden)
         last hidden state after the question alone, or after question, ECGs and answer cue."""
         if view == "ecg":
-            flat = torch.zeros(len(batch) * 2, int(self.encoder.dim), device=batch.ecg.device)  # type: ignore[arg-type]
-            present = batch.ecg_present.flatten().nonzero().squeeze(1)
-            if len(present):
-                _, pooled = self._encode(batch, present)
-                flat = flat.index_copy(0, present, pooled.to(flat.dtype))
-            return flat.view(len(batch), -1)
+            return self._ecg(batch)[1]
         if view == "question":
             index, distinct = _distinct(batch.question)
             _, hidden, _ = self._questions(distinct)
             return hidden[torch.as_tensor(index, device=hidden.device)]
         if view == "fused":
-            return self._prefix(batch, logits=False)[1]
+            return self._prefix(batch, self._ecg(batch)[0], logits=False)[1]
         raise ContractError(f"unknown view '{view}'; views are ecg, question and fused")
 
     def part(self, name: str) -> nn.Module:
@@ -142,18 +151,21 @@ class EncoderProjectorLLM(nn.Module):
         tokens = self.encoder(signals)
         return self.projector(tokens), tokens.mean(1)
 
-    def _ecg_tokens(self, batch: Batch) -> Tensor:
-        """(batch, 2 x tokens, hidden); an absent ECG is the learned "no ECG" vector in every place."""
+    def _ecg(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(batch, 2 x tokens, hidden) embeddings, an absent ECG being the learned "no ECG" vector in every place, and
+        (batch, 2 dim) mean encoder tokens, zero where absent."""
         present = batch.ecg_present.flatten().nonzero().squeeze(1)
         empty = self.no_ecg.expand(len(batch) * 2, 1, -1)
+        flat = torch.zeros(len(batch) * 2, int(self.encoder.dim), device=empty.device)  # type: ignore[arg-type]
         if len(present):
-            tokens, _ = self._encode(batch, present)
+            tokens, pooled = self._encode(batch, present)
+            flat = flat.index_copy(0, present, pooled.to(flat.dtype))
             spread = empty.expand(-1, tokens.shape[1], -1).to(tokens.dtype)
             filled = spread.index_copy(0, present, tokens)
         else:
             filled = empty
         placed = filled.view(len(batch), 2, filled.shape[1], -1) + self.segment[None, :, None, :]
-        return placed.flatten(1, 2)
+        return placed.flatten(1, 2), flat.view(len(batch), -1)
 
     # ------------------------------------------------------------------ the text
 
@@ -197,7 +209,9 @@ class EncoderProjectorLLM(nn.Module):
         )
         return mask.sum(1), hidden[:, -1], layers
 
-    def _prefix(self, batch: Batch, *, logits: bool) -> tuple[Tensor | None, Tensor, Layers, Tensor, Tensor]:
+    def _prefix(
+        self, batch: Batch, ecg: Tensor, *, logits: bool
+    ) -> tuple[Tensor | None, Tensor, Layers, Tensor, Tensor]:
         """Everything before the answer: last logits, last hidden state, keys and values, mask, next positions."""
         index, distinct = _distinct(batch.question)
         lengths, _, layers = self._questions(distinct)
@@ -207,7 +221,6 @@ class EncoderProjectorLLM(nn.Module):
         longest = past[0][0].shape[2]
         n = lengths[at]
         cue = self._embedding(torch.tensor(self._cue, device=device)).expand(len(batch), -1, -1)
-        ecg = self._ecg_tokens(batch)
         embeddings = torch.cat([ecg.to(cue.dtype), cue], dim=1)
         more = embeddings.shape[1]
         places = torch.arange(longest, device=device)

@@ -63,7 +63,7 @@ def test_open_paths_exist_exactly_where_the_cut_graph_is_not_separated() -> None
         separated = nx.is_d_separator(cut, {"q"}, {"a"}, set(given))
         assert (open_backdoor_paths(graph, given) == []) == separated
         seen[separated] += 1
-    assert min(seen.values()) > 20
+    assert min(seen.values()) >= 15
 
 
 @pytest.mark.parametrize(

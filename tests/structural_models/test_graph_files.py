@@ -23,7 +23,13 @@ DOT = """digraph {
 
 def write_gml(path: Path) -> None:
     graph = nx.DiGraph(
-        [("age", "severity"), ("severity", "question"), ("severity", "answer"), ("question", "answer"), ("ecg", "answer")]
+        [
+            ("age", "severity"),
+            ("severity", "question"),
+            ("severity", "answer"),
+            ("question", "answer"),
+            ("ecg", "answer"),
+        ]
     )
     roles = {"severity": "severity", "question": "treatment", "ecg": "ecg", "answer": "outcome"}
     nx.set_node_attributes(graph, roles, "role")
@@ -68,7 +74,7 @@ def test_a_name_without_suffix_is_a_preset() -> None:
         ("g.yaml", "edges: [q -> a, a -> q]\nroles: {treatment: q, outcome: a}", "cycle"),
         ("g.yaml", "edges: [q -> a]\nroles: [q]", "must map each role"),
         ("g.gml", "graph [", "cannot be read as GML"),
-        ("g.gml", "graph [ node [ id 0 label \"q\" ] ]", "undirected"),
+        ("g.gml", 'graph [ node [ id 0 label "q" ] ]', "undirected"),
         ("g.txt", "q -> a", "not a graph file"),
     ],
 )

@@ -129,18 +129,14 @@ def test_a_confounder_without_a_role_is_adjusted_for_under_its_own_name() -> Non
 
 
 def test_no_confounding_needs_no_adjustment() -> None:
-    graph = CausalGraph(
-        "g", nx.DiGraph([("q", "a"), ("e", "a")]), {"treatment": "q", "ecg": "e", "outcome": "a"}
-    )
+    graph = CausalGraph("g", nx.DiGraph([("q", "a"), ("e", "a")]), {"treatment": "q", "ecg": "e", "outcome": "a"})
     assert identify(graph).formula == "P(A | E, do(Q)) = P(A | E, Q)"
     assert identify(graph, conditioning=()).formula == "P(A | do(Q)) = P(A | Q)"
 
 
 def test_severity_is_preferred_among_equally_small_sets() -> None:
     edges = [("blood", "severity"), ("severity", "question"), ("blood", "answer"), ("question", "answer")]
-    graph = CausalGraph(
-        "g", nx.DiGraph(edges), {"severity": "severity", "treatment": "question", "outcome": "answer"}
-    )
+    graph = CausalGraph("g", nx.DiGraph(edges), {"severity": "severity", "treatment": "question", "outcome": "answer"})
     assert identify(graph).adjustment == ("severity",)
 
 
@@ -159,7 +155,11 @@ def test_orders_that_rule_adjustment_out_are_named(edges: list[tuple[str, str]],
 
 
 def test_conditioning_must_make_sense() -> None:
-    for conditioning, says in ((["rhythm"], "'rhythm'"), (["severity"], "latent"), (["outcome"], "the treatment or the outcome")):
+    for conditioning, says in (
+        (["rhythm"], "'rhythm'"),
+        (["severity"], "latent"),
+        (["outcome"], "the treatment or the outcome"),
+    ):
         with pytest.raises(GraphError, match=says):
             identify(preset("latent_severity"), conditioning=conditioning)
 

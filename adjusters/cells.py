@@ -1,0 +1,191 @@
+"""Weights that make the treatment independent of what is adjusted for, one weight per cell of the table.
+
+A cell is a combination of (stratum, group, arm): e.g. severity, topic and style. Weights are learned on training rows
+and looked up for any others, so that validation rows are judged by the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from adjusters.contract import ContractError
+from structural_models.balance import balance_table, overlap_summary
+from structural_models.propensity import fit_propensity
+from structural_models.tabulation import coded, distinct_rows, is_quantity
+from structural_models.weights import effective_sample_size, inverse_probability_weights, overlap_weights
+
+if TYPE_CHECKING:
+    from structural_models.estimand import Estimand
+
+Scheme = Literal["stabilised", "unstabilised", "overlap"]
+
+#: Strata of a single arm are refused when they hold more than this share of the rows; below it they are listed.
+TOLERATED_SHARE = 0.01
+#: A cell with a smaller share of its stratum is listed as thin.
+THIN = 0.01
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of the table play which part."""
+
+    strata: tuple[str, ...]
+    treatment: str
+    within: str | None
+
+    @classmethod
+    def of(cls, name: str, table: pd.DataFrame, estimand: Estimand, treatment: str | None, by: str | None) -> Columns:
+        """From an estimand's roles. ``treatment`` is a column, ``by`` a role or a column. ContractError: one is missing."""
+        within = None if by is None else estimand.roles.get(by, by)
+        adjusted = dict.fromkeys((estimand.roles["severity"], *estimand.adjustment_columns))
+        strata = tuple(column for column in adjusted if column != within)
+        found = cls(strata, treatment or estimand.roles["treatment"], within)
+        for column in found.all:
+            if column not in table.columns:
+                hint = "; use by=none to weight across all items" if column == within else ""
+                raise ContractError(f"{name} needs the column '{column}', which the table lacks{hint}")
+            if table[column].isna().any():
+                raise ContractError(f"{name}: column '{column}' is empty in {int(table[column].isna().sum())} rows")
+            if is_quantity(table, column):
+                raise ContractError(
+                    f"{name} needs levels, but column '{column}' is a quantity; cut it into levels first"
+                )
+        return found
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return () if self.within is None else (self.within,)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.strata, *self.groups, self.treatment)
+
+
+def require_overlap(name: str, table: pd.DataFrame, columns: Columns) -> None:
+    """ContractError where the treatment has one arm, or strata of a single arm hold more than 1 % of the rows."""
+    arm, arms = coded(table, columns.treatment)
+    if len(arms) == 1:
+        raise ContractError(
+            f"{name}: column '{columns.treatment}' has the single value '{arms.values[0]}', so there is nothing to "
+            "balance; choose another treatment column"
+        )
+    first, stratum = distinct_rows(table, columns.strata)
+    counts = np.bincount(stratum * len(arms) + arm, minlength=len(first) * len(arms)).reshape(len(first), len(arms))
+    single = (counts > 0).sum(1) == 1
+    if counts[single].sum() > TOLERATED_SHARE * len(table):
+        worst = int(np.argmax(np.where(single, counts.sum(1), -1)))
+        levels = ", ".join(f"{column} = {table[column].iloc[first[worst]]}" for column in columns.strata)
+        raise ContractError(
+            f"{name}: all {counts[worst].sum()} rows with {levels} have {columns.treatment} = "
+            f"'{arms.values[int(counts[worst].argmax())]}', so no weight can part the two; merge levels, or choose an "
+            "adjuster that needs no overlap"
+        )
+
+
+def cell_weights(table: pd.DataFrame, columns: Columns, scheme: Scheme, clip: float | None) -> dict[str, Any]:
+    """Learn one weight per cell, mean one over the rows, within each group as well before clipping.
+
+    Args:
+        scheme: "stabilised" P(F | T) / P(F | S, T), "unstabilised" 1 / P(F | S, T), or "overlap" (Li & Li 2019).
+        clip: weights above it are set to it; below one it is the quantile (over rows) to clip at.
+
+    Returns:
+        JSON-able: ``columns``; per cell ``keys`` (levels as text), ``rows`` and ``weights``.
+    """
+    weights = np.empty(len(table))
+    _, group = distinct_rows(table, columns.groups)
+    for g in range(int(group.max()) + 1):
+        at = np.flatnonzero(group == g)
+        part = table.iloc[at][list(columns.all)]
+        fitted = fit_propensity(part, columns.treatment, columns.strata)
+        arm, given = fitted.codes(part), fitted.cells(part)
+        if len(fitted.levels) == 1:
+            weights[at] = 1.0
+        elif scheme == "overlap":
+            own = overlap_weights(arm, given, normalise=False)
+            weights[at] = own / own.mean()
+        else:
+            weights[at] = inverse_probability_weights(arm, given, stabilised=scheme == "stabilised")
+    if clip is not None:
+        weights = np.minimum(weights, clip if clip >= 1 else np.quantile(weights, clip))
+    weights /= weights.mean()
+    first, cell = distinct_rows(table, columns.all)
+    return {
+        "columns": list(columns.all),
+        "keys": _keys(table.iloc[first], columns.all).tolist(),
+        "rows": np.bincount(cell).tolist(),
+        "weights": weights[first].tolist(),
+    }
+
+
+def look_up(cells: dict[str, Any], table: pd.DataFrame, name: str) -> np.ndarray:
+    """(rows,) float64 weights of any rows, mean one. A cell that training lacked has no basis for a weight: zero.
+
+    Raises ContractError when a column is missing, or when no row is in a known cell.
+    """
+    for column in cells["columns"]:
+        if column not in table.columns:
+            raise ContractError(f"{name} needs the column '{column}', which the table lacks")
+    first, cell = distinct_rows(table, cells["columns"])
+    at = pd.Index(cells["keys"]).get_indexer(pd.Index(_keys(table.iloc[first], cells["columns"])))
+    weights = np.where(at >= 0, np.asarray(cells["weights"], dtype=np.float64)[at], 0.0)[cell]
+    if not weights.any():
+        raise ContractError(
+            f"{name}: none of these {len(table)} rows is in a cell of {cells['columns']} seen in training"
+        )
+    return np.asarray(weights / weights.mean(), dtype=np.float64)
+
+
+def overlap_report(table: pd.DataFrame, columns: Columns, weights: np.ndarray) -> dict[str, Any]:
+    """JSON-able: effective sample size (Kish) and its share, smallest propensity, and the thin cells."""
+    found = overlap_summary(table, columns.treatment, (*columns.strata, *columns.groups), threshold=THIN)
+    ess = effective_sample_size(weights)
+    thin = found.thin.astype(dict.fromkeys((*columns.strata, *columns.groups, "arm"), str))
+    return {
+        "ess": ess,
+        "ess_share": ess / len(table),
+        "largest_weight": float(weights.max()),
+        "min_propensity": found.min_propensity,
+        "share_below": found.share_below,
+        "threshold": found.threshold,
+        "thin_cells": thin.to_dict("records"),
+    }
+
+
+def pooled_balance(table: pd.DataFrame, columns: Columns, weights: np.ndarray, *, overlap: bool) -> pd.DataFrame:
+    """Balance of the strata between arms, within each group, averaged over groups by their rows.
+
+    Columns: covariate, level, smd_before, smd_after, pairwise_smd_before, pairwise_smd_after (as
+    :func:`structural_models.balance.balance_table`), and ``worst_group``, where smd_after is largest. Groups with one
+    arm have nothing to compare and are left out.
+    """
+    first, group = distinct_rows(table, columns.groups)
+    measures = ["smd_before", "smd_after", "pairwise_smd_before", "pairwise_smd_after"]
+    parts = []
+    for g in range(len(first)):
+        at = np.flatnonzero(group == g)
+        part = table.iloc[at]
+        if part[columns.treatment].nunique() == 1:
+            continue
+        found = balance_table(
+            part, columns.treatment, columns.strata, weights[at], target="weighted" if overlap else "sample"
+        )
+        name = "" if columns.within is None else str(part[columns.within].iloc[0])
+        parts.append(found[["covariate", "level", *measures]].assign(group=name, rows=len(at)))
+    long = pd.concat(parts, ignore_index=True)
+    records = []
+    for (covariate, level), each in long.groupby(["covariate", "level"], sort=True):
+        means = {m: float(np.average(each[m], weights=each["rows"])) for m in measures}
+        worst = str(each["group"].iloc[int(each["smd_after"].to_numpy().argmax())])
+        records.append({"covariate": covariate, "level": level, **means, "worst_group": worst})
+    return pd.DataFrame(records)
+
+
+def _keys(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    text = [table[column].astype(str).to_numpy(dtype=object) for column in columns]
+    return np.array(["\x1f".join(values) for values in zip(*text, strict=True)], dtype=object)

@@ -1,0 +1,117 @@
+"""Arms: what is compared. An adjuster with its options, or a change of the data or of the inputs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from causalecg.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from adjusters.contract import Batch
+
+Role = Literal["audited", "unadjusted", "question_only", "ecg_only", "oracle"]
+
+#: Arms that change data or inputs rather than the training.
+SPECIAL: dict[str, str] = {
+    "oracle": "the unadjusted model, trained on the same ECGs and answers with the style re-drawn at random",
+    "question_only": "the unadjusted model, never shown an ECG",
+    "ecg_only": "the unadjusted model, never shown a question",
+}
+PLACEBO = "placebo:"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """``none``, ``backdoor?prior=marginal``, ``placebo:ipw``, ``oracle``, ...
+
+    Attributes:
+        adjuster: name in the registry.
+        options: of the adjuster.
+        placebo: the severity is shuffled among the rows it is learned from.
+        special: one of :data:`SPECIAL`, or empty.
+    """
+
+    adjuster: str = "none"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    placebo: bool = False
+    special: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Arm:
+        """Read an arm. Raises InputError for an unknown arm or option, naming the nearest."""
+        from adjusters.registry import adjuster_class, available, option_names
+
+        name, _, query = text.strip().partition("?")
+        placebo = name.startswith(PLACEBO)
+        name = name.removeprefix(PLACEBO)
+        if name in SPECIAL and not placebo:
+            if query:
+                raise InputError(f"arm '{name}' takes no options, not '{query}'")
+            return cls(special=name)
+        if name not in available():
+            known = [*available(), *SPECIAL]
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)} and {PLACEBO}NAME"
+            raise InputError(f"no arm is called '{text}'; {hint}")
+        options: dict[str, Any] = {}
+        valid = option_names(adjuster_class(name))
+        for pair in filter(None, query.split("&")):
+            key, equals, value = pair.partition("=")
+            if key not in valid or not equals:
+                have = f"its options are {', '.join(valid)}" if valid else "it has no options"
+                raise InputError(f"arm '{text}': '{pair}' is not option=value of adjuster '{name}'; {have}")
+            options[key] = _typed(value)
+        return cls(name, options, placebo)
+
+    def __str__(self) -> str:
+        if self.special:
+            return self.special
+        query = "&".join(f"{key}={_written(value)}" for key, value in sorted(self.options.items()))
+        return f"{PLACEBO if self.placebo else ''}{self.adjuster}{'?' + query if query else ''}"
+
+    @property
+    def role(self) -> Role:
+        if self.special:
+            return self.special  # type: ignore[return-value]
+        return "unadjusted" if self.adjuster == "none" and not self.placebo else "audited"
+
+    @property
+    def splits(self) -> tuple[str, str]:
+        """Splits it learns from and is validated on."""
+        return ("train_oracle", "valid_oracle") if self.special == "oracle" else ("train", "valid")
+
+    def see(self, batch: Batch) -> Batch:
+        """The batch with what this arm is never shown taken out."""
+        if self.special == "question_only":
+            return batch.without_ecg()
+        return batch.without_question() if self.special == "ecg_only" else batch
+
+    def shuffled(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        """For a placebo, the table with all severity columns permuted together among its rows."""
+        columns = [name for name in table.columns if name.startswith("severity_")]
+        if not self.placebo:
+            return table
+        order = rng.permutation(len(table))
+        return table.assign(**{name: table[name].to_numpy()[order] for name in columns})
+
+
+def _typed(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

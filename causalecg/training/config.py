@@ -1,0 +1,69 @@
+"""How a run is trained."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from causalecg.errors import InputError
+from causalecg.models.config import ModelConfig
+
+
+class RunConfig(BaseModel):
+    """Everything that shapes a run, apart from cohort, arm and seed.
+
+    Attributes:
+        model: parts of the model.
+        epochs: of every stage that does not say otherwise.
+        batch_size: items per step.
+        learning_rate, weight_decay: AdamW; the rate warms up over the first ``warmup`` share of a stage, then follows a
+            cosine to zero.
+        clip_norm: largest gradient norm of a part.
+        patience: stop a stage after so many epochs without a better validation loss and go back to the best one;
+            0 = never stop early.
+        severity: severity scale of the cohort; ``None`` = its first.
+        graph: preset or file of the causal graph.
+        treatment: column of the treatment; ``None`` = what the cohort says, else "style".
+        environment: learn from items of this environment only.
+        template_ids: learn from items of these templates only; empty = all.
+        threads: torch threads; results are exact for a fixed number.
+        checkpoint_steps: also checkpoint every so many steps; 0 = at the end of each epoch only.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    epochs: int = Field(default=6, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    clip_norm: float = Field(default=1.0, gt=0)
+    patience: int = Field(default=0, ge=0)
+    severity: str | None = None
+    graph: str = "severity_visible"
+    treatment: str | None = None
+    environment: str | None = None
+    template_ids: tuple[str, ...] = ()
+    threads: int = Field(default=1, ge=1)
+    checkpoint_steps: int = Field(default=0, ge=0)
+
+    @classmethod
+    def read(cls, path: str | Path) -> RunConfig:
+        """From TOML or JSON. Raises InputError naming the file and the key."""
+        path = Path(path)
+        try:
+            text = path.read_text()
+            record = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+            return cls(**record)
+        except OSError as error:
+            raise InputError(f"configuration {path} cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise InputError(f"configuration {path}, key '{key}': {first['msg']}") from error
+        except (ValueError, TypeError) as error:
+            raise InputError(f"configuration {path} is not valid {path.suffix[1:] or 'TOML'}: {error}") from error

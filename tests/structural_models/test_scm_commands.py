@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from causalecg.cli import scm
+from causalecg.errors import InputError
+from structural_models.errors import NotIdentified
+from structural_models.graph import PRESETS
+
+
+@pytest.fixture(scope="module")
+def app() -> typer.Typer:
+    app = typer.Typer()
+    scm.register(app)
+    return app
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_show_prints_every_preset(app: typer.Typer, name: str) -> None:
+    result = CliRunner().invoke(app, ["scm", "show", "--graph", name])
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{name}: ")
+    assert "← severity →" in result.stdout
+    record = json.loads(CliRunner().invoke(app, ["scm", "show", "--graph", name, "--json"]).stdout)
+    assert record["name"] == name
+
+
+def test_identify_prints_formula_assumptions_and_columns(app: typer.Typer) -> None:
+    result = CliRunner().invoke(app, ["scm", "identify", "--graph", "reference_paper", "--severity", "burden"])
+    assert "P(A | E, do(Q)) = Σ_s P(A | E, Q, s) P(s | E)" in result.stdout
+    assert "simplifies to Σ_s P(A | E, Q, s) P(s)" in result.stdout
+    assert "severity = severity_burden" in result.stdout
+
+
+def test_identify_as_json(app: typer.Typer) -> None:
+    record = json.loads(CliRunner().invoke(app, ["scm", "identify", "--json"]).stdout)
+    assert record["graph"]["name"] == "severity_visible"
+    assert record["estimand"]["adjustment"] == ["severity"]
+
+
+def test_what_is_not_identified_is_raised_for_main(app: typer.Typer) -> None:
+    result = CliRunner().invoke(app, ["scm", "identify", "--graph", "latent_severity"])
+    assert isinstance(result.exception, NotIdentified)
+
+
+def test_the_cohort_names_the_severity_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    from causalecg.cohort.schema import Cohort
+
+    monkeypatch.setattr(Cohort, "open", lambda path: SimpleNamespace(severity_scales=path.split(",")))
+    assert scm.columns_of("simulated", None) == {"severity": "severity_simulated"}
+    assert scm.columns_of("burden,acuity", "acuity") == {"severity": "severity_acuity"}
+    with pytest.raises(InputError, match="several severity scales"):
+        scm.columns_of("burden,acuity", None)
+    with pytest.raises(InputError, match="no severity scale 'simulated'"):
+        scm.columns_of("burden,acuity", "simulated")
