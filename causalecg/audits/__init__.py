@@ -1,0 +1,1 @@
+"""Randomised interventions on a model's inputs, the table of its answers, and what follows from that table."""

@@ -1,0 +1,368 @@
+"""The loop over an objective's stages and parts, with exact resume.
+
+What happens at a step depends on (seed, stage, epoch, step) and the state in the checkpoint alone: the order of the
+batches, the learning rate and the random numbers of dropout are recomputed, so a killed run continues byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from adjusters.contract import Adjuster, Batch, LossTerms, Objective, Stage
+from causalecg.errors import InputError
+from causalecg.training import checkpoint
+from causalecg.training.config import RunConfig
+
+if TYPE_CHECKING:
+    from causalecg.cohort.batches import TableBatches
+
+EVALUATION_BATCH = 256
+
+
+@dataclass
+class Rows:
+    """A table to learn from or to be judged on, and its batches as the arm sees them."""
+
+    table: pd.DataFrame
+    batches: TableBatches
+    see: Callable[[Batch], Batch]
+    columns: tuple[str, ...]
+
+    def __call__(self, positions: np.ndarray) -> Batch:
+        return self.see(self.batches(positions))
+
+    def in_order(self) -> Iterator[Batch]:
+        for positions in self.batches.in_order(EVALUATION_BATCH):
+            yield self(positions)
+
+
+@dataclass
+class Position:
+    """Where a run stands: stage, epoch and step to be done next, and what early stopping remembers."""
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    logged: int = 0
+    running: dict[str, list[float]] = field(default_factory=dict)
+
+
+class _Losses(nn.Module):
+    """Makes ``Objective.loss`` a forward pass, which is what distributed wrappers hook into."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, batch: Batch, part: str, progress: float) -> tuple[Tensor, Tensor]:
+        terms = self.objective.loss(batch, part, progress=progress)
+        return terms.total, terms.per_item
+
+
+class Loop:
+    """Trains one objective.
+
+    Args:
+        objective: as the adjuster attached it.
+        adjuster: for its stages and batches.
+        train, valid: rows for stages on "train" and on "validation".
+        config: sizes, rates and patience.
+        seed: of batch order and dropout.
+        folder: run folder; checkpoints go to ``checkpoint/``, metrics to ``metrics.jsonl``.
+        report: called after every step with (stage name, epoch, epochs, step, steps).
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        adjuster: Adjuster,
+        train: Rows,
+        valid: Rows,
+        config: RunConfig,
+        *,
+        seed: int,
+        folder: Path,
+        report: Callable[[str, int, int, int, int], None],
+    ) -> None:
+        from accelerate import Accelerator
+
+        self.accelerator = Accelerator()
+        self.objective, self.adjuster, self.config, self.seed = objective, adjuster, config, seed
+        self.rows = {"train": train, "validation": valid}
+        self.folder, self.report = folder, report
+        self.frozen = {n for n, p in objective.named_parameters(remove_duplicate=False) if not p.requires_grad}
+        restarts = any(stage.init == "restart" for stage in adjuster.stages())
+        self.initial = {name: value.detach().clone() for name, value in self._state().items()} if restarts else {}
+        self.model = self.accelerator.prepare(_Losses(objective))
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.best: dict[str, Tensor] | None = None
+        self.at = Position()
+        self.saved = 0
+
+    # ------------------------------------------------------------------ the whole
+
+    def run(self) -> None:
+        """Do every stage, going on from the newest checkpoint."""
+        stages = self.adjuster.stages()
+        _check_stages(stages, self.objective)
+        with torch.random.fork_rng(devices=[]):
+            self._resume()
+            while self.at.stage < len(stages):
+                stage = stages[self.at.stage]
+                if self.at.epoch == 0 and self.at.step == 0:
+                    self._begin(stage)
+                self._train(stage)
+                self.at = Position(stage=self.at.stage + 1, logged=self.at.logged)
+                self.best = None
+                self._save()
+        self.objective.eval()
+
+    def _train(self, stage: Stage) -> None:
+        epochs = self._epochs(stage)
+        rows = self.rows[stage.split]
+        self._optimizers_for(stage)
+        while self.at.epoch < epochs and not self._stopped(stage):
+            epoch = self.at.epoch
+            order = self._order(stage, rows, epoch)
+            self.objective.train()
+            while self.at.step < len(order):
+                step = self.at.step
+                torch.manual_seed(_mixed(self.seed, self.at.stage, epoch, step))
+                progress = (epoch + step / len(order)) / epochs
+                self._step(stage, self._shard(rows, order[step]), progress)
+                self.at.step += 1
+                self.report(stage.name, epoch, epochs, step + 1, len(order))
+                if self.config.checkpoint_steps and self.at.step % self.config.checkpoint_steps == 0:
+                    self._save()
+            self._end_epoch(stage)
+        if self.best is not None:
+            restore(self.objective, self.best)
+
+    def _end_epoch(self, stage: Stage) -> None:
+        record: dict[str, Any] = {"stage": stage.name, "epoch": self.at.epoch}
+        record |= {f"loss_{part}": float(np.mean(values)) for part, values in self.at.running.items()}
+        if stage.split == "train":
+            record["validation_loss"] = self._validation_loss()
+            self.at.losses.append(record["validation_loss"])
+            if self.config.patience and self.at.losses[-1] == min(self.at.losses):
+                self.best = {name: value.clone() for name, value in self._state().items()}
+        with open(self.folder / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(record) + "\n")
+        self.at.epoch, self.at.step, self.at.running = self.at.epoch + 1, 0, {}
+        self.at.logged += 1
+        self._save()
+
+    def _stopped(self, stage: Stage) -> bool:
+        if not self.config.patience or stage.split != "train" or not self.at.losses:
+            return False
+        return len(self.at.losses) - 1 - int(np.argmin(self.at.losses)) >= self.config.patience
+
+    def _epochs(self, stage: Stage) -> int:
+        if not stage.trains:
+            return 0
+        return self.config.epochs if stage.epochs is None else stage.epochs
+
+    # ------------------------------------------------------------------ one step
+
+    def _step(self, stage: Stage, batch: Batch, progress: float) -> None:
+        terms: dict[str, LossTerms] = {}
+        for part in stage.trains:
+            mine = [p for p in self.objective.parameters_of(part) if p.requires_grad]
+            others = self._others(mine) if len(self.objective.parts) > 1 else []
+            for parameter in others:
+                parameter.requires_grad_(False)
+            try:
+                total, per_item = self.model(batch, part, progress)
+                if not torch.isfinite(total):
+                    raise InputError(
+                        f"the loss of part {part} is {float(total)} in stage {stage.name}, epoch {self.at.epoch}, "
+                        f"step {self.at.step}; lower the learning rate"
+                    )
+                self.accelerator.backward(total)
+            finally:
+                for parameter in others:
+                    parameter.requires_grad_(True)
+            self.accelerator.clip_grad_norm_(mine, self.config.clip_norm)
+            optimizer = self.optimizers[part]
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.learning_rate * schedule(progress, self.config.warmup)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            terms[part] = LossTerms(total.detach(), per_item.detach())
+            self.at.running.setdefault(part, []).append(float(total.detach()))
+        with torch.no_grad():
+            self.objective.after_step(batch, terms)
+
+    def _others(self, mine: list[nn.Parameter]) -> list[nn.Parameter]:
+        own = set(map(id, mine))
+        return [p for p in self.objective.parameters() if p.requires_grad and id(p) not in own]
+
+    def _order(self, stage: Stage, rows: Rows, epoch: int) -> list[np.ndarray]:
+        size = self.config.batch_size
+        if stage.split == "train":
+            own = self.adjuster.batches(rows.table, size, seed=_mixed(self.seed, self.at.stage), epoch=epoch)
+            if own is not None:
+                return list(own)
+        return rows.batches.shuffled(size, np.random.default_rng([self.seed, self.at.stage, epoch]))
+
+    def _shard(self, rows: Rows, positions: np.ndarray) -> Batch:
+        n, i = self.accelerator.num_processes, self.accelerator.process_index
+        return rows(positions[i::n] if n > 1 else positions).to(self.accelerator.device)
+
+    def _optimizers_for(self, stage: Stage) -> None:
+        for part in stage.trains:
+            if part not in self.optimizers:
+                self.optimizers[part] = _adamw(self.objective, part, self.config)
+
+    # ------------------------------------------------------------------ between stages
+
+    def _begin(self, stage: Stage) -> None:
+        predictions, features, columns = self._wanted(stage)
+        if stage.init == "restart":
+            restore(self.objective, self.initial)
+        if stage.reset_optimizer or stage.init == "restart":
+            self.optimizers = {}
+        self.objective.begin(stage, predictions, features, columns)
+
+    def _wanted(self, stage: Stage) -> tuple[Tensor | None, dict[str, Tensor], dict[str, Tensor]]:
+        if not stage.wants:
+            return None, {}, {}
+        rows = self.rows[stage.split]
+        self.objective.eval()
+        found: dict[str, list[Tensor]] = {name: [] for name in stage.wants}
+        known: dict[str, list[Tensor]] = {name: [] for name in (*rows.columns, "answer")}
+        order: list[Tensor] = []
+        with torch.no_grad():
+            for batch in rows.in_order():
+                batch = batch.to(self.accelerator.device)
+                for name in stage.wants:
+                    found[name].append(self.objective.wanted(batch, name).cpu())
+                for name in rows.columns:
+                    known[name].append(batch.columns[name].cpu())
+                known["answer"].append(_answer_position(batch).cpu())
+                order.append(batch.rows.cpu())
+        back = torch.argsort(torch.cat(order))
+        columns = {name: torch.cat(values)[back] for name, values in known.items()}
+        patients = pd.factorize(rows.table["patient_ids"].str[0])[0].astype(np.int64)
+        columns["patient"] = torch.from_numpy(patients)
+        predictions = _padded(found["predictions"])[back] if "predictions" in found else None
+        features = {n.partition(":")[2]: torch.cat(v)[back] for n, v in found.items() if ":" in n}
+        return predictions, features, columns
+
+    def _validation_loss(self) -> float:
+        total = mass = 0.0
+        self.objective.eval()
+        with torch.no_grad():
+            for batch in self.rows["validation"].in_order():
+                batch = batch.to(self.accelerator.device)
+                loss = self.objective.validation_loss(batch).double()
+                weight = batch.columns.get("weight", torch.ones_like(loss)).double()
+                total += float((weight * loss).sum())
+                mass += float(weight.sum())
+        return total / mass
+
+    # ------------------------------------------------------------------ state
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: value for name, value in self.objective.state_dict().items() if name not in self.frozen}
+
+    def _save(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {f"state/{name}": value for name, value in self._state().items()}
+        if self.best is not None:
+            tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        for part, optimizer in self.optimizers.items():
+            tensors |= checkpoint.flatten_optimizer(optimizer, f"optimizer/{part}/")
+        about = {**vars(self.at), "optimizers": sorted(self.optimizers), "saved": self.saved + 1}
+        self.saved += 1
+        checkpoint.save(self.folder / "checkpoint", self.saved, tensors, about)
+
+    def _resume(self) -> None:
+        found = checkpoint.load_latest(self.folder / "checkpoint")
+        metrics = self.folder / "metrics.jsonl"
+        if found is None:
+            metrics.write_text("")
+            return
+        tensors, about = found
+        self.saved = about["saved"]
+        self.at = Position(**{name: about[name] for name in vars(Position())})
+        restore(self.objective, _under(tensors, "state/"))
+        self.best = _under(tensors, "best/") or None
+        for part in about["optimizers"]:
+            self.optimizers[part] = _adamw(self.objective, part, self.config)
+            checkpoint.restore_optimizer(self.optimizers[part], f"optimizer/{part}/", tensors)
+        lines = metrics.read_text().splitlines() if metrics.exists() else []
+        metrics.write_text("".join(line + "\n" for line in lines[: self.at.logged]))
+
+
+def schedule(progress: float, warmup: float) -> float:
+    """Share of the learning rate at ``progress`` in [0, 1]: linear warm-up, then a cosine to zero."""
+    if progress < warmup:
+        return max(progress, 1e-3) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def restore(objective: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put tensors back under their names. A buffer may have changed its size since (e.g. one entry per row)."""
+    modules = dict(objective.named_modules())
+    sized = objective.state_dict()
+    with torch.no_grad():
+        for name, value in tensors.items():
+            if name in sized and sized[name].shape == value.shape:
+                sized[name].copy_(value)
+                continue
+            owner, _, own = name.rpartition(".")
+            modules[owner].register_buffer(own, value.clone())
+
+
+def _check_stages(stages: tuple[Stage, ...], objective: Objective) -> None:
+    names = [stage.name for stage in stages]
+    if len(set(names)) != len(names):
+        raise InputError(f"two stages of the adjuster are called the same: {', '.join(names)}")
+    for stage in stages:
+        for part in stage.trains:
+            if part not in objective.parts:
+                raise InputError(f"stage {stage.name} trains '{part}'; the objective has {', '.join(objective.parts)}")
+
+
+def _adamw(objective: Objective, part: str, config: RunConfig) -> torch.optim.Optimizer:
+    """AdamW on the part's trainable parameters; vectors (biases, norms) are not decayed."""
+    parameters = list({id(p): p for p in objective.parameters_of(part) if p.requires_grad}.values())
+    if not parameters:
+        raise InputError(f"part {part} has nothing to train: every parameter of it is frozen")
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate)
+
+
+def _answer_position(batch: Batch) -> Tensor:
+    known = batch.answer.any(1) & torch.tensor(batch.kind == "one", device=batch.answer.device)
+    return torch.where(known, batch.answer.long().argmax(1), -1)
+
+
+def _padded(scores: list[Tensor]) -> Tensor:
+    width = max(s.shape[1] for s in scores)
+    return torch.cat([nn.functional.pad(s, (0, width - s.shape[1]), value=float("-inf")) for s in scores])
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _mixed(*numbers: int) -> int:
+    """One 63-bit seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

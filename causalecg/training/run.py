@@ -1,0 +1,314 @@
+"""One run: an arm, a seed, a cohort, in a folder that can be resumed and read back.
+
+    config.json  run.json  metrics.jsonl  adjuster.json  balance.parquet  model/  objective.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from adjusters.contract import Adjuster, Objective
+from adjusters.registry import adjuster, adjuster_class, load_adjuster, option_names
+from causalecg import __version__
+from causalecg.cohort.batches import TableBatches
+from causalecg.errors import InputError
+from causalecg.training.arms import Arm
+from causalecg.training.config import RunConfig
+from causalecg.training.loop import Loop, Rows, restore
+from causalecg.training.progress import training_bar
+from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, seed_of
+from causalecg.training.tables import refuse_test_rows, rows_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from causalecg.cohort.schema import Cohort
+    from structural_models.estimand import Estimand
+
+PACKAGES = ("torch", "transformers", "numpy", "pandas", "accelerate")
+
+
+def train(
+    cohort: Cohort,
+    arm: str | Arm,
+    config: RunConfig | None = None,
+    *,
+    seed: int,
+    out: str | Path,
+    scorer: Build | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train one arm, or go on with a run that was interrupted.
+
+    Args:
+        cohort: learned from are its splits ``train`` and ``valid`` (``*_oracle`` for the arm "oracle").
+        arm: e.g. ``"backdoor?prior=marginal"``.
+        config: of the run; defaults throughout when ``None``.
+        seed: of initial weights, batch order and whatever else is random.
+        out: run folder; a finished run is returned as it is.
+        scorer: builds a fresh scorer (any ``nn.Module`` that scores a batch) from a seed; ``None`` = the composite that
+            ``config.model`` describes.
+        progress: show a bar.
+
+    Raises:
+        InputError: ``out`` is a run of something else, a severity scale or column is missing, or test rows would be
+            learned from.
+        ContractError: the adjuster cannot work with this table, estimand or scorer.
+        NotIdentified: the graph does not identify what the adjuster needs.
+    """
+    arm = Arm.parse(arm) if isinstance(arm, str) else arm
+    config = config or RunConfig()
+    out = Path(out)
+    about = {
+        "arm": str(arm),
+        "seed": seed,
+        "cohort": cohort.meta["name"],
+        "cohort_hash": cohort.hash,
+        "scorer": "composite" if scorer is None else _name_of(scorer),
+    }
+    record = _claim(out, about, config)
+    if record["status"] == "done":
+        return Run.open(out)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    try:
+        _train(cohort, arm, config, seed, out, scorer, progress, record)
+    finally:
+        torch.set_num_threads(threads)
+    return Run.open(out)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    path: Path
+    arm: Arm
+    config: RunConfig
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Raises InputError where there is no run, or an unfinished one."""
+        folder = Path(path)
+        if not (folder / "run.json").is_file():
+            raise InputError(f"{folder} is not a run: it has no run.json; make one with 'causalecg train'")
+        record = json.loads((folder / "run.json").read_text())
+        if record["status"] != "done":
+            raise InputError(f"the run in {folder} was interrupted; give the same train command again to finish it")
+        return cls(folder, Arm.parse(record["arm"]), RunConfig.read(folder / "config.json"), record)
+
+    @property
+    def severity_column(self) -> str | None:
+        """Column of the items table, ``None`` where the cohort has no severity scale."""
+        found: str | None = self.record["severity_column"]
+        return found
+
+    @property
+    def estimand(self) -> Estimand | None:
+        from structural_models.estimand import Estimand
+
+        found = self.record["estimand"]
+        return None if found is None else Estimand.from_dict(found)
+
+    def balance(self) -> pd.DataFrame | None:
+        """Balance of the confounder before and after, where the adjuster changes it."""
+        import pandas as pd
+
+        path = self.path / "balance.parquet"
+        return pd.read_parquet(path) if path.exists() else None
+
+    def scorer(self, build: Build | None = None) -> TrainedScorer:
+        """What was trained, for prediction.
+
+        Args:
+            build: as given to :func:`train`, for a run of a scorer that is not the composite.
+
+        Raises InputError when ``build`` is needed and missing.
+        """
+        from safetensors.torch import load_file
+
+        composite = self.record["scorer"] == "composite"
+        if not composite and build is None:
+            raise InputError(f"the run in {self.path} trained {self.record['scorer']}; pass the function that builds it")
+        found = load_adjuster(self.path)
+        if composite:
+            from causalecg.models.pretrained import build_model, from_pretrained
+
+            main = from_pretrained(self.path / "model")
+            leads, texts = int(self.record["leads"]), list(self.record["texts"])
+            build = lambda seed: build_model(self.config.model, texts=texts, leads=leads, seed=seed)  # noqa: E731
+        else:
+            assert build is not None
+            main = build(self.record["seed"])
+        streams = np.random.SeedSequence(self.record["seed"]).spawn(4)
+        objective = found.attach(
+            main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
+        )
+        restore(objective, load_file(self.path / "objective.safetensors"))
+        return TrainedScorer(objective, self.arm, found).eval()
+
+
+def _train(
+    cohort: Cohort,
+    arm: Arm,
+    config: RunConfig,
+    seed: int,
+    out: Path,
+    build: Build | None,
+    progress: bool,
+    record: dict[str, Any],
+) -> None:
+    streams = np.random.SeedSequence(seed).spawn(4)
+    fit_rng, rewrite_rng, placebo_rng = (np.random.default_rng(s) for s in streams[3].spawn(3))
+    severity, words = severity_column(cohort, config)
+    found = _adjuster(arm, words)
+    estimand = _estimand(found, config, cohort, severity)
+    tables = [
+        rows_of(cohort, split, environment=config.environment, template_ids=config.template_ids) for split in arm.splits
+    ]
+    train_table, valid_table = (arm.shuffled(table, placebo_rng) for table in tables)
+    found.fit(train_table, estimand, rng=fit_rng)
+    learned = found.rewrite(train_table, rng=rewrite_rng)
+    for table in (learned, valid_table):
+        refuse_test_rows(table, cohort, config)
+    rows = [_rows(cohort, found, arm, table) for table in (learned, valid_table)]
+
+    texts = _texts(cohort, learned, words)
+    build = build or composite_builder(cohort, config, texts)
+    main = build(seed_of(streams[0]))
+    objective = found.attach(
+        main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
+    )
+    record |= {
+        "severity_column": severity,
+        "severity_words": words,
+        "estimand": None if estimand is None else estimand.to_dict(),
+        "rows": {"train": len(learned), "valid": len(valid_table)},
+        "leads": len(cohort.signals.leads),
+        "parameters": {
+            "all": sum(p.numel() for p in objective.parameters()),
+            "trained": sum(p.numel() for p in objective.parameters() if p.requires_grad),
+        },
+        "texts": texts,
+    }
+    with training_bar(str(arm), progress) as report:
+        loop = Loop(objective, found, *rows, config, seed=seed_of(streams[0]), folder=out, report=report)
+        loop.run()
+    if loop.accelerator.is_main_process:
+        _finish(out, objective, found, learned, record)
+
+
+def _finish(out: Path, objective: Objective, found: Adjuster, table: pd.DataFrame, record: dict[str, Any]) -> None:
+    from safetensors.torch import save_file
+
+    from causalecg.models.pretrained import save_pretrained
+
+    state = objective.state_dict()
+    if record["scorer"] == "composite":
+        save_pretrained(objective.scorer, out / "model")  # type: ignore[arg-type]
+        state = {name: value for name, value in state.items() if not name.startswith("scorer.")}
+    save_file({n: v.detach().cpu().clone().contiguous() for n, v in state.items()}, out / "objective.safetensors")
+    found.save(out)
+    balance = found.balance(table)
+    if balance is not None:
+        balance.to_parquet(out / "balance.parquet", index=False)
+    _write(out / "run.json", {**record, "status": "done"})
+    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+
+
+def severity_column(cohort: Cohort, config: RunConfig) -> tuple[str | None, list[str]]:
+    """Column and level words (low to high) of the severity scale a run uses. InputError: no such scale."""
+    scales: dict[str, list[str]] = cohort.meta["severity_scales"]
+    if config.severity is None and not scales:
+        return None, []
+    name = config.severity or next(iter(scales))
+    if name not in scales:
+        raise InputError(
+            f"cohort {cohort.path} has no severity scale '{name}'; it has {', '.join(scales) or 'none'}"
+        )
+    return f"severity_{name}", list(scales[name])
+
+
+def _adjuster(arm: Arm, words: list[str]) -> Adjuster:
+    options = dict(arm.options)
+    if words and "words" in option_names(adjuster_class(arm.adjuster)):
+        options.setdefault("words", words)
+    return adjuster(arm.adjuster, **options)
+
+
+def _estimand(found: Adjuster, config: RunConfig, cohort: Cohort, severity: str | None) -> Estimand | None:
+    from structural_models.errors import NotIdentified
+    from structural_models.graph_files import load_graph
+    from structural_models.identification import identify
+
+    roles = cohort.meta.get("roles", {})
+    columns = {"treatment": config.treatment or roles.get("treatment", "style")}
+    if severity is not None:
+        columns["severity"] = severity
+    try:
+        return identify(load_graph(config.graph), columns=columns)
+    except NotIdentified:
+        if found.card.estimands:
+            raise
+        return None
+
+
+def _rows(cohort: Cohort, found: Adjuster, arm: Arm, table: pd.DataFrame) -> Rows:
+    weights = found.weights(table)
+    columns = tuple(found.batch_columns)
+    if weights is not None:
+        table = table.assign(weight=np.asarray(weights, dtype=np.float32))
+        columns = (*columns, "weight")
+    return Rows(table, TableBatches(cohort, table, columns), arm.see, columns)
+
+
+def _texts(cohort: Cohort, table: pd.DataFrame, words: list[str]) -> list[str]:
+    """What an embedded tokenizer learns from: training questions, answers, and the severity's sentences."""
+    asked = sorted({text for text in table["question"] if isinstance(text, str)})
+    answers = [f" {answer}" for answer in cohort.meta["answer_vocabulary"]]
+    return [*asked, *answers, *(f"Severity: {word}." for word in words)]
+
+
+def _claim(out: Path, about: dict[str, Any], config: RunConfig) -> dict[str, Any]:
+    """The run's record: of the run that is there already, or a fresh one. InputError when it is of something else."""
+    path = out / "run.json"
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text())
+        differs = [name for name, value in about.items() if found.get(name) != value]
+        if RunConfig.read(out / "config.json") != config:
+            differs.append("configuration")
+        if differs:
+            raise InputError(f"{out} holds a run with another {differs[0].replace('_', ' ')}; choose another --out")
+        return found
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty and holds no run; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    record = {**about, "versions": versions(), "status": "training"}
+    _write(out / "config.json", config.model_dump(mode="json"))
+    _write(path, record)
+    return record
+
+
+def versions() -> dict[str, str]:
+    """Of this package and of those that shape a result."""
+    return {"causalecg": __version__, **{name: version(name) for name in PACKAGES}}
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    partial.replace(path)
+
+
+def _name_of(build: Build) -> str:
+    return f"{getattr(build, '__module__', '?')}:{getattr(build, '__qualname__', type(build).__qualname__)}"
+

@@ -1,0 +1,79 @@
+"""Building scorers for a run: the composite, or the user's own module; and what an arm is never shown."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor, nn
+
+from adjusters.contract import Adjuster, Batch, NewScorer, Objective, Scorer, Variant
+from causalecg.training.arms import Arm
+
+if TYPE_CHECKING:
+    from causalecg.cohort.schema import Cohort
+    from causalecg.training.config import RunConfig
+
+#: Builds a fresh scorer from a seed.
+Build = Callable[[int], nn.Module]
+
+
+def composite_builder(cohort: Cohort, config: RunConfig, texts: list[str]) -> Build:
+    """Fresh encoder-projector-LLMs; ``texts`` train the embedded tokenizer."""
+    from causalecg.models.pretrained import build_model
+
+    leads = len(cohort.signals.leads)
+    return lambda seed: build_model(config.model, texts=texts, leads=leads, seed=seed)
+
+
+def new_scorer(main: nn.Module, build: Build, seeds: np.random.SeedSequence) -> NewScorer:
+    """Further scorers with weights of their own; "frozen_copy" is ``main`` as it is now, without gradients."""
+
+    def make(variant: Variant) -> Scorer:
+        if variant == "frozen_copy":
+            return copy.deepcopy(main).requires_grad_(False).eval()
+        scorer = build(seed_of(seeds.spawn(1)[0]))
+        return scorer if variant == "same" else _Withheld(scorer, Arm(special=variant))
+
+    return make
+
+
+def seed_of(sequence: np.random.SeedSequence) -> int:
+    return int(sequence.generate_state(1, np.uint32)[0])
+
+
+class _Withheld(nn.Module):
+    def __init__(self, scorer: nn.Module, arm: Arm) -> None:
+        super().__init__()
+        self.scorer, self.arm = scorer, arm
+
+    def forward(self, batch: Batch) -> Tensor:
+        scores: Tensor = self.scorer(self.arm.see(batch))
+        return scores
+
+
+class TrainedScorer(nn.Module):
+    """A trained arm: predicts with its objective, from what the arm is shown.
+
+    ``passes`` is the number of scorer passes a prediction costs; :meth:`caching` keeps each ECG's encoding and each
+    question while scoring, where the scorer can.
+    """
+
+    def __init__(self, objective: Objective, arm: Arm, adjuster: Adjuster) -> None:
+        super().__init__()
+        self.objective, self.arm = objective, arm
+        further = adjuster.card.extra_passes[1]
+        self.passes = len(adjuster.levels_) if isinstance(further, str) else 1 + further  # type: ignore[attr-defined]
+
+    def forward(self, batch: Batch) -> Tensor:
+        scores: Tensor = self.objective(self.arm.see(batch))
+        return scores
+
+    @contextmanager
+    def caching(self) -> Iterator[None]:
+        cache = getattr(self.objective.scorer, "caching", nullcontext)
+        with cache():
+            yield

@@ -1,0 +1,71 @@
+"""Which rows a run learns from, and the guard that keeps test rows out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from causalecg.cohort.schema import TEST_SPLITS, TRAINING_SPLITS
+from causalecg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from causalecg.cohort.schema import Cohort
+    from causalecg.training.config import RunConfig
+
+
+def rows_of(
+    cohort: Cohort, split: str, *, environment: str | None = None, template_ids: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Items of a split, of one environment and some templates.
+
+    Raises InputError where there are none, or where the cohort has several environments and none is named.
+    """
+    table = cohort.split(split)
+    have = environments(cohort)
+    if environment is None and len(have) > 1:
+        raise InputError(
+            f"cohort {cohort.path} has the environments {', '.join(have)}; name one (environment = ... in the "
+            "configuration)"
+        )
+    if environment is not None:
+        if environment not in have:
+            raise InputError(
+                f"cohort {cohort.path} has no environment '{environment}'; it has {', '.join(have) or 'none'}"
+            )
+        table = table[table["environment"] == environment]
+    if template_ids:
+        table = table[table["template_id"].isin(list(template_ids))]
+    if table.empty:
+        chosen = f"environment {environment}" if environment else "these templates"
+        raise InputError(f"cohort {cohort.path} has no items of {chosen} in split {split}")
+    return table.reset_index(drop=True)
+
+
+def environments(cohort: Cohort) -> tuple[str, ...]:
+    """Names of the parts of a cohort that are split for themselves; empty where it is not so divided."""
+    if "environment" not in cohort.items.columns:
+        return ()
+    return tuple(sorted(cohort.items["environment"].dropna().unique()))
+
+
+def refuse_test_rows(table: pd.DataFrame, cohort: Cohort, config: RunConfig) -> None:
+    """InputError when a table to learn from holds a test item, or an ECG or a patient of the test."""
+    strange = table.loc[~table["split"].isin(TRAINING_SPLITS)]
+    if len(strange):
+        first = strange.iloc[0]
+        raise InputError(
+            f"{len(strange)} of {len(table)} rows to learn from are test rows, e.g. {first['item_id']} of split "
+            f"{first['split']}; train on {' or '.join(TRAINING_SPLITS)} only"
+        )
+    tested = cohort.items[cohort.items["split"].isin(TEST_SPLITS)]
+    if config.environment is not None:
+        tested = tested[tested["environment"] == config.environment]
+    for column, what in (("ecg_ids", "ECG"), ("patient_ids", "patient")):
+        theirs = {name for names in tested[column] for name in names}
+        for item, names in zip(table["item_id"], table[column], strict=True):
+            both = theirs.intersection(names)
+            if both:
+                raise InputError(f"training row {item} holds {what} {min(both)}, which is in the test; leave it out")
