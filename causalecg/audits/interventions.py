@@ -131,26 +131,25 @@ def _swapped(table: pd.DataFrame, donors: np.ndarray) -> Changed:
 
 
 def _reworded(table: pd.DataFrame, wordings: pd.DataFrame, option: str, rng: np.random.Generator) -> Changed:
-    by_question = {name: rows.reset_index(drop=True) for name, rows in wordings.groupby("question_id", sort=False)}
-    question, wording, kept = [], [], []
-    for at, row in enumerate(table[["question_id", "wording_id", "style"]].itertuples(index=False)):
-        pool = by_question.get(row.question_id)
-        if pool is None:
-            continue
-        others = pool[(pool["wording_id"] != row.wording_id) & (pool["held_out"] == (option == "held_out"))]
-        elsewhere = others[others["style"] != row.style]
-        if option == "style=other" or (option == "held_out" and len(elsewhere)):
-            others = elsewhere
-        elif option == "seen":
-            others = others[others["style"] == row.style]
-        if not len(others):
-            continue
-        pick = others.iloc[int(rng.integers(len(others)))]
-        question.append(pick["question"])
-        wording.append(pick["wording_id"])
-        kept.append(at)
-    changed = table.iloc[kept].assign(question=question, wording_id=wording).reset_index(drop=True)
-    return Changed(changed, len(table) - len(kept))
+    pools = {name: rows for name, rows in wordings.groupby("question_id", sort=False)}
+    asked = list(table[["question_id", "wording_id", "style"]].itertuples(index=False, name=None))
+    choices = {key: _others(pools[key[0]], key[1], key[2], option) if key[0] in pools else [] for key in set(asked)}
+    picks = rng.random(len(table))
+    kept = [at for at, key in enumerate(asked) if choices[key]]
+    chosen = [choices[asked[at]][int(picks[at] * len(choices[asked[at]]))] for at in kept]
+    changed = table.iloc[kept].assign(wording_id=[w for w, _ in chosen], question=[q for _, q in chosen])
+    return Changed(changed.reset_index(drop=True), len(table) - len(kept))
+
+
+def _others(pool: pd.DataFrame, wording: str, style: str, option: str) -> list[tuple[str, str]]:
+    """(wording_id, question) of the wordings an item of this wording and style may be given."""
+    others = pool[(pool["wording_id"] != wording) & (pool["held_out"] == (option == "held_out"))]
+    elsewhere = others["style"] != style
+    if option == "style=other" or (option == "held_out" and elsewhere.any()):
+        others = others[elsewhere]
+    elif option == "seen":
+        others = others[~elsewhere]
+    return list(zip(others["wording_id"], others["question"], strict=True))
 
 
 def describe() -> dict[str, str]:

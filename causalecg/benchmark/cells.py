@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from causalecg.training.config import RunConfig
 
+#: Marks a scored cell.
+DONE = "done"
 #: Arms that are read by role in the audits; every other arm is "audited".
 ROLES = {
     "none": "unadjusted",
@@ -38,55 +40,61 @@ class Cell:
 class Plan:
     """What every cell has in common.
 
-    ``splits`` are scored with the ECG and question intact; ``audit_items`` items of ``audit_split`` (the first in
-    table order, so the same in every cell) are put through the default interventions as well.
+    ``splits`` are scored with the ECG and question intact; the first ``audit_items`` items (the same in every cell) of
+    the biased test are put through the default interventions as well, those of the unbiased test get a random ECG.
     """
 
     cohort: Path
     out: Path
     config: RunConfig
     splits: tuple[str, ...]
-    audit_split: str
     audit_items: int
 
 
 def run_cell(cell: Cell, plan: Plan) -> str:
     """Train and score one cell, going on from wherever an earlier attempt stopped. Returns the cell's name."""
+    from causalecg.audits.ecg_reliance import RANDOM
     from causalecg.audits.interventions import DEFAULT_SUITE
     from causalecg.audits.scoring import score
     from causalecg.cohort.schema import Cohort
     from causalecg.training.run import train
 
     cohort = Cohort.open(plan.cohort)
-    run = train(cohort, cell.arm, plan.config, seed=cell.seed, out=plan.out / "runs" / cell.name, progress=False)
-    scorer = run.scorer()
-    about = {"model": cell.name, "role": cell.role, "arm": cell.arm, "seed": cell.seed, "cohort_hash": cohort.hash}
     folder = plan.out / "scores" / cell.name
+    run = train(cohort, cell.arm, plan.config, seed=cell.seed, out=plan.out / "runs" / cell.name, progress=False)
+    about = {"model": cell.name, "role": cell.role, "arm": cell.arm, "seed": cell.seed}
+    common: dict[str, Any] = {
+        "run_id": cell.name,
+        "run": about,
+        "out": folder,
+        "severity": run.severity_column,
+        "environment": plan.config.environment,
+        "template_ids": plan.config.template_ids,
+        "progress": False,
+    }
+    scorer = run.scorer()
     for split in plan.splits:
-        interventions = ("intact",)
-        score(
-            scorer,
-            cohort,
-            split=split,
-            interventions=interventions,
-            run_id=cell.name,
-            run=about,
-            out=folder,
-            seed=0,
-            severity=run.severity_column,
-            progress=False,
-        )
-    score(
-        scorer,
-        cohort,
-        split=plan.audit_split,
-        interventions=DEFAULT_SUITE,
-        run_id=cell.name,
-        run=about,
-        out=folder,
-        seed=0,
-        severity=run.severity_column,
-        max_items=plan.audit_items,
-        progress=False,
-    )
+        score(scorer, cohort, split=split, interventions=("intact",), **common)
+    changed = [name for name in DEFAULT_SUITE if name != "intact"]
+    score(scorer, cohort, split="test", interventions=changed, max_items=plan.audit_items, **common)
+    if "test_unbiased" in plan.splits:
+        score(scorer, cohort, split="test_unbiased", interventions=(RANDOM,), max_items=plan.audit_items, **common)
+    (folder / DONE).touch()
     return cell.name
+
+
+def finished_cells(out: Path) -> list[Cell]:
+    """Cells of a comparison that have been scored, of the seeds that every arm has. InputError when there are none."""
+    import json
+
+    from causalecg.errors import InputError
+
+    found = []
+    for done in sorted((out / "scores").glob(f"*/{DONE}")):
+        (about,) = json.loads((done.parent / "runs.json").read_text())["runs"].values()
+        found.append(Cell(about["arm"], about["seed"]))
+    arms = {cell.arm for cell in found}
+    whole = {s for s in {cell.seed for cell in found} if {c.arm for c in found if c.seed == s} == arms}
+    if not whole:
+        raise InputError(f"{out} has no seed that every arm has finished; run 'causalecg compare' again")
+    return [cell for cell in found if cell.seed in whole]

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from causalecg.benchmark.cells import Cell, Plan, run_cell
+from causalecg.benchmark.cells import DONE, Cell, Plan, run_cell
 from causalecg.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,14 +46,16 @@ def run_comparison(
     names = [str(arm) for arm in parsed]
     if seeds < 1 or not names or len(set(names)) != len(names):
         raise InputError(f"compare needs at least one seed and distinct arms, not {seeds} and {', '.join(names)}")
-    have = set(cohort.items["split"])
-    audit_split = "test_unbiased" if "test_unbiased" in have else "test"
+    items = cohort.items
+    if config.environment is not None and "environment" in items.columns:
+        items = items[items["environment"] == config.environment]
+    have = set(items["split"])
     splits = tuple(name for name in ("test", "test_unbiased", "test_natural") if name in have)
-    plan = Plan(cohort.path.resolve(), out.resolve(), config, splits, audit_split, audit_items)
+    plan = Plan(cohort.path.resolve(), out.resolve(), config, splits, audit_items)
     _claim(out, cohort, config, audit_items)
     # Seeds outermost: a stopped comparison has complete seeds rather than complete arms.
     cells = [Cell(name, seed) for seed in range(seeds) for name in names]
-    todo = [cell for cell in cells if not (out / "scores" / cell.name / "done").exists()]
+    todo = [cell for cell in cells if not (out / "scores" / cell.name / DONE).exists()]
     _run_all(todo, plan, processes, progress)
     return cells
 

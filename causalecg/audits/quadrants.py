@@ -1,0 +1,57 @@
+"""Right or wrong, looking or not: four quadrants."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from causalecg.audits.ecg_reliance import NEGLIGIBLE, OPPOSITE, _oracle
+from causalecg.audits.outcomes import Outcomes
+from causalecg.audits.result import AuditResult, below, few_clusters, not_assessed
+
+QUESTION = "How often is it right without looking: right, with an answer that an opposite patient's ECG does not change?"
+QUADRANTS = ("right, looks", "right, does not look", "wrong, looks", "wrong, does not look")
+
+
+def quadrants(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> AuditResult:
+    """An item relies on the ECG when its answer changes under an opposite-answer donor. The excess of "right, does not
+    look" over the oracle's is what a shortcut earns."""
+    if not (outcomes.has(run_id, OPPOSITE) and outcomes.has(run_id, "intact")):
+        why = f"there are no answers under {OPPOSITE}"
+        return not_assessed("quadrants", QUESTION, run_id, "right, does not look", why, required=False)
+    columns = _columns(outcomes, run_id)
+    oracle = _oracle(outcomes, run_id, OPPOSITE)
+    every = columns if oracle is None else np.concatenate([columns, _columns(outcomes, oracle)], axis=1)
+    asked = np.isfinite(every).all(1)
+    boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
+    estimate, drawn = boot.means(every[asked])
+    shares = [boot.proportion(i, estimate, drawn) for i in range(every.shape[1])]
+    rows = [{"who": run_id, "quadrant": q, **shares[i].as_dict()} for i, q in enumerate(QUADRANTS)]
+    headline, verdict, note = shares[1], "not assessed", "Without an oracle there is nothing to hold this against. "
+    if oracle is not None:
+        rows += [{"who": oracle, "quadrant": q, **shares[4 + i].as_dict()} for i, q in enumerate(QUADRANTS)]
+        excess = boot.interval(lambda m: m[..., 1] - m[..., 5], estimate, drawn)
+        rows.append({"who": f"excess over {oracle}", "quadrant": QUADRANTS[1], **excess.as_dict()})
+        verdict, note = below(excess, NEGLIGIBLE, boot.clusters), ""
+    return AuditResult(
+        name="quadrants",
+        question=QUESTION,
+        run_id=run_id,
+        estimate=headline.estimate,
+        interval=(headline.low, headline.high),
+        measure=f"right without looking on {outcomes.split}",
+        p_value=None,
+        threshold=f"less than {NEGLIGIBLE} more than the oracle",
+        verdict=verdict,  # type: ignore[arg-type]
+        required=False,
+        table=pd.DataFrame(rows),
+        figure={"kind": "quadrants"},
+        note=few_clusters(boot.clusters) + note,
+    )
+
+
+def _columns(outcomes: Outcomes, run_id: str) -> np.ndarray:
+    intact, swapped = outcomes.answers(run_id, "intact"), outcomes.answers(run_id, OPPOSITE)
+    right, looks = intact.correct, (intact.code != swapped.code).astype(np.float64)
+    there = np.where(intact.asked & swapped.asked, 1.0, np.nan)
+    return np.stack([right * looks, right * (1 - looks), (1 - right) * looks, (1 - right) * (1 - looks)], 1) * there[:, None]

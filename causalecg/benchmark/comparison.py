@@ -1,0 +1,329 @@
+"""What a comparison of arms shows: seeds and patients resampled together, one page, one JSON record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from causalecg.audits.bootstrap import REPLICATES, ClusterBootstrap, Interval
+from causalecg.audits.ecg_reliance import OPPOSITE, RANDOM
+from causalecg.audits.outcomes import Outcomes
+from causalecg.audits.result import AuditResult
+from causalecg.audits.score_set import ScoreSet
+from causalecg.audits.suite import run_suite
+from causalecg.audits.wording import HELD_OUT
+from causalecg.benchmark import dial
+from causalecg.benchmark.cells import Cell
+
+if TYPE_CHECKING:
+    from causalecg.cohort.schema import Cohort
+
+#: Recovery is a ratio: it is printed only where the gap's lower limit clears this many points ...
+MINIMUM_GAP = 0.05
+#: ... and, on simulated cohorts, the unbiased test has at least so many items.
+MINIMUM_ITEMS = 20_000
+Grid = dict[str, np.ndarray]
+
+
+class SeededBootstrap:
+    """Resamples patients and, where there are several, seeds: the same seeds for every arm, whose runs are paired.
+
+    Args:
+        patients: (items, 2) codes.
+        seeds: how many.
+        seed: of the draws.
+    """
+
+    def __init__(self, patients: np.ndarray, seeds: int, *, seed: int, replicates: int = REPLICATES) -> None:
+        self.seeds = seeds
+        rng = np.random.default_rng([seed, 11])
+        self.boot = ClusterBootstrap(patients, rng=rng, replicates=replicates)
+        picked = rng.integers(0, seeds, (replicates, seeds))
+        counts = np.stack([(picked == s).sum(1) for s in range(seeds)], axis=1)
+        self.shares = counts / seeds if seeds > 1 else np.ones((replicates, 1))
+
+    def arms(self, grid: Grid, weights: np.ndarray | None = None) -> dict[str, tuple[float, np.ndarray]]:
+        """arm -> estimate and (replicates,) draws of the mean over seeds; ``grid``: arm -> (items, seeds)."""
+        estimate, drawn = self.boot.means(np.concatenate(list(grid.values()), axis=1), weights)
+        found = {}
+        for i, arm in enumerate(grid):
+            at = slice(i * self.seeds, (i + 1) * self.seeds)
+            found[arm] = (float(estimate[at].mean()), (drawn[:, at] * self.shares).sum(1))
+        return found
+
+    def interval(self, statistic: Callable[..., Any], *means: tuple[float, np.ndarray]) -> Interval:
+        """Of a function of arms' means."""
+        estimate = np.array([value for value, _ in means])
+        drawn = np.stack([values for _, values in means], axis=1)
+        return self.boot.interval(lambda m: statistic(*np.moveaxis(m, -1, 0)), estimate, drawn)
+
+    def share(self, mean: tuple[float, np.ndarray]) -> dict[str, float]:
+        found = self.interval(lambda m: m, mean)
+        return Interval(found.estimate, max(found.low, 0.0), min(found.high, 1.0)).as_dict()
+
+
+def report_comparison(
+    cohort: Cohort, cells: Sequence[Cell], out: str | Path, *, seed: int = 0
+) -> tuple[Path, dict[str, Any]]:
+    """Audit scored cells, write ``comparison.json`` and the page. Returns the page and the record."""
+    from causalecg.reports.build import write_report
+    from causalecg.training.run import Run
+    from structural_models.graph_files import load_graph
+
+    out = Path(out)
+    record = summarise(cohort, cells, out, seed=seed)
+    first = _first_seed(cells, out)
+    results: list[AuditResult] = []
+    for name in first.runs:
+        results += run_suite(first, run_id=name, seed=seed)
+    runs = [Run.open(out / "runs" / cell.name) for cell in cells]
+    balances = {str(run.arm): run.balance() for run in runs if run.balance() is not None}
+    estimand = next((run.estimand for run in runs if run.estimand is not None), None)
+    page = write_report(
+        out / "report",
+        score_set=first,
+        results=results,
+        cohort=cohort,
+        balance={arm: table for arm, table in balances.items() if table is not None},
+        graph=load_graph(runs[0].config.graph),
+        estimand=estimand,
+        comparison=record,
+        title=f"Comparison of {len(record['arms'])} arms on {cohort.meta['name']}",
+    )
+    partial = out / ".comparison.json.partial"
+    partial.write_text(json.dumps(record, indent=2) + "\n")
+    partial.replace(out / "comparison.json")
+    return page, record
+
+
+def summarise(cohort: Cohort, cells: Sequence[Cell], out: Path, *, seed: int = 0) -> dict[str, Any]:
+    """The comparison as a JSON-able record."""
+    arms = list(dict.fromkeys(cell.arm for cell in cells))
+    seeds = sorted({cell.seed for cell in cells})
+    gathered = _gather(cells, arms, seeds, out)
+    rows: dict[str, dict[str, Any]] = {arm: {"arm": arm, "seeds": len(seeds)} for arm in arms}
+    record: dict[str, Any] = {
+        "cohort": cohort.meta["name"],
+        "cohort_hash": cohort.hash,
+        "confounding": cohort.meta.get("confounding"),
+        "seeds": seeds,
+        "arms": list(rows.values()),
+        "items": {split: int(len(part["patients"])) for split, part in gathered.items()},
+        "shortcut_curve": None,
+        "majority": {},
+    }
+    for split, part in gathered.items():
+        boot = SeededBootstrap(part["patients"], len(seeds), seed=seed)
+        means = boot.arms(part["correct"])
+        for arm in arms:
+            rows[arm][split] = boot.share(means[arm])
+            if "none" in arms and arm != "none":
+                less = boot.interval(lambda a, b: a - b, means[arm], means["none"])
+                rows[arm][f"{split}_versus_none"] = less.as_dict()
+        majority = boot.boot.means(part["majority"])
+        record["majority"][split] = boot.boot.proportion(0, *majority).as_dict()
+        if split == "test":
+            balanced = boot.arms(part["correct"], part["balance"])
+            for arm in arms:
+                rows[arm]["test_answer_balanced"] = boot.share(balanced[arm])
+        if split == "test_unbiased":
+            _recovery(rows, means, boot, cohort, len(part["patients"]))
+            record["shortcut_curve"] = _shortcut(means, boot, cohort)
+        for name, column in part["extra"].items():
+            asked = np.isfinite(next(iter(column.values()))).all(1)
+            extra = SeededBootstrap(part["patients"][asked], len(seeds), seed=seed)
+            found = extra.arms({arm: values[asked] for arm, values in column.items()})
+            for arm in arms:
+                rows[arm][name] = extra.interval(lambda m: m, found[arm]).as_dict()
+                if "none" in arms and arm != "none":
+                    less = extra.interval(lambda a, b: a - b, found[arm], found["none"])
+                    rows[arm][f"{name}_versus_none"] = less.as_dict()
+            record["items"][name] = int(asked.sum())
+    return record
+
+
+def _gather(cells: Sequence[Cell], arms: list[str], seeds: list[int], out: Path) -> dict[str, dict[str, Any]]:
+    """split -> patients, correct (arm -> (items, seeds)), and what the interventions show."""
+    gathered: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        scores = ScoreSet.open(out / "scores" / cell.name)
+        for split in scores.splits():
+            outcomes = Outcomes(scores, split)
+            part = gathered.setdefault(
+                split,
+                {
+                    "patients": outcomes.patients,
+                    "items": list(outcomes.items["item_id"]),
+                    "majority": outcomes.majority(),
+                    "balance": outcomes.balance_weights(np.ones(len(outcomes.items), dtype=bool)),
+                    "correct": {arm: np.full((len(outcomes.items), len(seeds)), np.nan) for arm in arms},
+                    "extra": {},
+                },
+            )
+            assert part["items"] == list(outcomes.items["item_id"])
+            at = seeds.index(cell.seed)
+            intact = outcomes.answers(cell.name, "intact")
+            part["correct"][cell.arm][:, at] = intact.correct
+            for name, values in _extras(outcomes, cell.name).items():
+                empty = {arm: np.full((len(intact.code), len(seeds)), np.nan) for arm in arms}
+                part["extra"].setdefault(name, empty)[cell.arm][:, at] = values
+    unbiased = gathered.get("test_unbiased")
+    if unbiased and "random_ecg_drop" in unbiased["extra"]:
+        gathered["test"]["extra"].pop("random_ecg_drop", None)
+    return gathered
+
+
+def _extras(outcomes: Outcomes, run: str) -> dict[str, np.ndarray]:
+    intact = outcomes.answers(run, "intact")
+    found = {}
+    if outcomes.has(run, RANDOM):
+        found["random_ecg_drop"] = intact.correct - outcomes.answers(run, RANDOM).correct
+    if outcomes.has(run, OPPOSITE):
+        found["follow_rate"] = outcomes.answers(run, OPPOSITE).follows
+    if outcomes.has(run, HELD_OUT):
+        found["wording_drop"] = intact.correct - outcomes.answers(run, HELD_OUT).correct
+    return found
+
+
+def _recovery(
+    rows: dict[str, dict[str, Any]],
+    means: dict[str, tuple[float, np.ndarray]],
+    boot: SeededBootstrap,
+    cohort: Cohort,
+    items: int,
+) -> None:
+    """(arm - none) / (oracle - none) on the unbiased test, where the definitions allow a ratio."""
+    if not {"none", "oracle"} <= means.keys():
+        return
+    gap = boot.interval(lambda o, n: o - n, means["oracle"], means["none"])
+    simulated = (cohort.meta.get("confounding") or {}).get("kind") == "simulated"
+    note = ""
+    if simulated and items < MINIMUM_ITEMS:
+        note = f"points only: the unbiased test has {items:,} items, recovery needs {MINIMUM_ITEMS:,}"
+    elif gap.low < MINIMUM_GAP:
+        note = f"points only: the gap's lower limit is {100 * gap.low:.1f} points, recovery needs {100 * MINIMUM_GAP:.0f}"
+    for arm, row in rows.items():
+        if arm in ("none", "oracle"):
+            continue
+        row["recovery"] = None
+        row["recovery_note"] = note
+        if not note:
+            found = boot.interval(lambda a, n, o: (a - n) / (o - n), means[arm], means["none"], means["oracle"])
+            row["recovery"] = found.as_dict()
+
+
+def _shortcut(
+    means: dict[str, tuple[float, np.ndarray]], boot: SeededBootstrap, cohort: Cohort
+) -> dict[str, Any] | None:
+    """Where the unadjusted model sits against the Bayes-optimal user of the shortcut at the achieved d'."""
+    truth = cohort.meta.get("confounding") or {}
+    if truth.get("kind") != "simulated" or not {"none", "oracle"} <= means.keys():
+        return None
+    rho = float(truth["rho"])
+
+    def curve(oracle: Any) -> Any:
+        return dial.shortcut_curve(rho, np.atleast_1d(oracle)).reshape(np.shape(oracle))
+
+    return {
+        "rho": rho,
+        "d_prime": boot.interval(lambda o: 2 * _probit(o), means["oracle"]).as_dict(),
+        "curve": boot.interval(curve, means["oracle"]).as_dict(),
+        "unadjusted": boot.share(means["none"]),
+        "below_curve": boot.interval(lambda o, n: curve(o) - n, means["oracle"], means["none"]).as_dict(),
+    }
+
+
+def _probit(p: Any) -> Any:
+    from scipy.stats import norm
+
+    return norm.ppf(p)
+
+
+def _first_seed(cells: Sequence[Cell], out: Path) -> ScoreSet:
+    """Scores of every arm's first seed; of each split the items that were put through an intervention."""
+    seed = min(cell.seed for cell in cells)
+    parts = []
+    for cell in cells:
+        if cell.seed == seed:
+            opened = ScoreSet.open(out / "scores" / cell.name)
+            changed = opened.scores.loc[opened.scores["intervention"] != "intact", "item_id"].unique()
+            kept = set(changed) | set(opened.items.loc[opened.items["split"] == "test_natural", "item_id"])
+            parts.append(
+                ScoreSet(
+                    opened.items[opened.items["item_id"].isin(kept)],
+                    opened.scores[opened.scores["item_id"].isin(kept)],
+                    opened.runs,
+                )
+            )
+    return ScoreSet.concat(parts)
+
+
+def print_comparison(comparison: dict[str, Any]) -> None:
+    """One table on standard output; a single seed is called a single seed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    many = len(comparison["seeds"])
+    table = Table(title=f"{comparison['cohort']}: {'ONE SEED' if many == 1 else f'{many} seeds'}, 95 % intervals")
+    columns = {
+        "test": "biased test" if "test_unbiased" in comparison["items"] else "test",
+        "test_unbiased": "unbiased test",
+        "test_natural": "natural test",
+        "test_answer_balanced": "answer-balanced",
+        "random_ecg_drop": "random-ECG drop",
+        "follow_rate": "follow rate",
+        "wording_drop": "rewording drop",
+        "recovery": "recovery",
+    }
+    shown = [key for key in columns if any(row.get(key) for row in comparison["arms"])]
+    table.add_column("arm")
+    for key in shown:
+        table.add_column(columns[key], justify="right")
+    for row in comparison["arms"]:
+        table.add_row(row["arm"], *(written(row.get(key)) for key in shown))
+    Console(width=max(100, 24 + 21 * len(shown))).print(table)
+    for line in remarks(comparison):
+        print(line)
+
+
+def remarks(comparison: dict[str, Any]) -> list[str]:
+    """Sentences that belong under the table."""
+    lines = []
+    if len(comparison["seeds"]) == 1:
+        lines.append("One seed: the intervals are over patients only and say nothing about another training run.")
+    notes = {row["recovery_note"] for row in comparison["arms"] if row.get("recovery_note")}
+    lines += [f"Recovery is not printed ({note})." for note in sorted(notes)]
+    curve = comparison["shortcut_curve"]
+    if curve:
+        lines.append(
+            f"Unadjusted, unbiased accuracy {written(curve['unadjusted'])}; the optimal user of the shortcut at the "
+            f"achieved d' {written(curve['d_prime'])} has {written(curve['curve'])}: "
+            f"{written(curve['below_curve'])} below it."
+        )
+    majority = comparison["majority"].get("test")
+    if majority:
+        lines.append(f"Majority answer per template on the test: {written(majority)}.")
+    return lines
+
+
+def written(value: dict[str, float] | None) -> str:
+    """".873 (.861, .885)", or a dash."""
+    if not value or value["estimate"] != value["estimate"]:
+        return "-"
+    return f"{value['estimate']:.3f} ({value['low']:.3f}, {value['high']:.3f})"
+
+
+def as_frame(comparison: dict[str, Any]) -> pd.DataFrame:
+    """One row per (arm, measure) with estimate, low and high."""
+    rows = [
+        {"arm": row["arm"], "measure": key, **value}
+        for row in comparison["arms"]
+        for key, value in row.items()
+        if isinstance(value, dict)
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,141 @@
+"""``causalecg cohort``: what is learned from and tested on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Out = Annotated[Path, typer.Option(help="Cohort folder to write; must not exist.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
+Processes = Annotated[int, typer.Option(min=1, help="Processes.")]
+PtbXL = Annotated[Path, typer.Option(help="Folder of PTB-XL v1.0.3 (CSV tables and WFDB records).")]
+Rate = Annotated[float, typer.Option(min=50, max=1000, help="Sampling rate of the store, Hz.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Cohorts: real, real with imposed confounding, or simulated.", no_args_is_help=True)
+
+    @group.command()
+    def build(
+        ptbxl: PtbXL,
+        ecgqa: Annotated[Path, typer.Option(help="Folder of ECG-QA v1.0.2 for PTB-XL.")],
+        out: Out,
+        form: Annotated[str, typer.Option(help="paraphrased or template.")] = "paraphrased",
+        severity: Annotated[str, typer.Option(help="Comma-separated severity scales.")] = "acuity,burden",
+        rate: Rate = 100.0,
+        seed: Seed = 0,
+        processes: Processes = 2,
+    ) -> None:
+        """ECG-QA's questions on PTB-XL's ECGs."""
+        from causalecg.cohort.build import build_cohort
+
+        scales = [name.strip() for name in severity.split(",") if name.strip()]
+        build_cohort(
+            out,
+            ptbxl=ptbxl,
+            ecgqa=ecgqa,
+            form=form,  # type: ignore[arg-type]
+            scales=scales,
+            rate_hz=rate,
+            seed=seed,
+            processes=processes,
+        )
+        tell(out)
+
+    @group.command()
+    def statements(
+        ptbxl: PtbXL,
+        out: Out,
+        rho: Annotated[float, typer.Option(help="P(answer agrees with style), 0.5 to 0.95.")] = 0.9,
+        severity: Annotated[str, typer.Option(help="Severity scale that drives style and answer.")] = "acuity",
+        topics: Annotated[str, typer.Option(help="Comma-separated SCP codes; by default all with enough patients.")] = "",
+        rate: Rate = 100.0,
+        seed: Seed = 0,
+        processes: Processes = 2,
+    ) -> None:
+        """Questions about SCP statements of real ECGs, with imposed, recorded confounding."""
+        from causalecg.cohort.statements import statements_cohort
+
+        chosen = [code.strip() for code in topics.split(",") if code.strip()]
+        statements_cohort(
+            out, ptbxl=ptbxl, rho=rho, scale=severity, topics=chosen, rate_hz=rate, seed=seed, processes=processes
+        )
+        tell(out)
+
+    @group.command()
+    def simulate(
+        out: Out,
+        regime: Annotated[str, typer.Option(help="'causalecg list regimes'.")] = "R1",
+        rho: Annotated[float, typer.Option(help="P(finding agrees with style), 0.5 to below 1.")] = 0.99,
+        items: Annotated[int, typer.Option(min=8, help="Training items.")] = 4000,
+        test_items: Annotated[int | None, typer.Option(min=1, help="Test items; default half as many.")] = None,
+        d_prime: Annotated[float, typer.Option(help="Discriminability of the finding in the ECG.")] = 2.56,
+        rate: Rate = 100.0,
+        seed: Seed = 0,
+        processes: Processes = 2,
+    ) -> None:
+        """Simulated 12-lead ECGs with the confounding dial."""
+        from causalecg.benchmark.cohort import simulate_cohort
+
+        simulate_cohort(
+            out,
+            regime=regime,
+            rho=rho,
+            items=items,
+            test_items=test_items,
+            d_prime=d_prime,
+            rate_hz=rate,
+            seed=seed,
+            processes=processes,
+        )
+        tell(out)
+
+    @group.command()
+    def describe(
+        cohort: Annotated[Path, typer.Argument(help="Cohort folder.")],
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    ) -> None:
+        """Counts, quality, answers, and whether the wording depends on the severity."""
+        import json
+
+        from causalecg.cohort.describe import describe_cohort
+        from causalecg.cohort.schema import Cohort
+
+        found = describe_cohort(Cohort.open(cohort))
+        if as_json:
+            typer.echo(json.dumps(found, indent=2))
+            return
+        counts = found["counts"]
+        typer.echo(f"{found['name']}: {counts['items']:,} items, {counts['ecgs']:,} ECGs, {counts['skipped']:,} skipped")
+        for row in found["groups"]:
+            tests = "; ".join(
+                f"wording on {scale}: chi2 {t['chi2']:.0f} on {t['df']} df, p {t['p']:.2g}"
+                for scale, t in row["wording_on_severity"].items()
+            )
+            typer.echo(
+                f"  {row['environment']:11} {row['split']:13} {row['items']:6,} items  {row['patients']:5,} patients  "
+                f"{row['questions']:3} questions  {row['wordings']:3} wordings  "
+                f"most frequent answer '{row['most_frequent_answer']}' {row['its_share']:.3f}  {tests}"
+            )
+        if found["quality"]:
+            typer.echo("  signal policy: " + ", ".join(f"{flag} {n}" for flag, n in found["quality"].items()))
+
+    app.add_typer(group, name="cohort")
+
+
+def tell(out: Path) -> None:
+    """What was written, on one line, and what was left out, by reason."""
+    import pandas as pd
+
+    from causalecg.cohort.schema import Cohort
+
+    opened = Cohort.open(out)
+    counts = opened.meta["counts"]
+    splits = ", ".join(f"{name} {n:,}" for name, n in counts["by_split"].items())
+    typer.echo(f"{out}: {counts['ecgs']:,} ECGs, {counts['items']:,} items ({splits})")
+    if counts["skipped"]:
+        reasons = pd.read_csv(out / "skipped.csv")["reason"].value_counts()
+        listed = ", ".join(f"{n:,} x {reason}" for reason, n in reasons.head(5).items())
+        typer.echo(f"{counts['skipped']:,} skipped (skipped.csv): {listed}")

@@ -1,0 +1,56 @@
+"""``causalecg score``: ask a model every item, as it is and under interventions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from causalecg.errors import InputError
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    def score(
+        model: Annotated[str, typer.Argument(help="Run folder, model folder, or package.module:factory.")],
+        cohort: Annotated[Path, typer.Option(help="Cohort folder.")],
+        out: Annotated[Path, typer.Option(help="Score folder; more models may be added to it.")],
+        split: Annotated[str, typer.Option(help="Comma-separated splits.")] = "test",
+        interventions: Annotated[str, typer.Option(help="default, full, or a comma-separated list.")] = "default",
+        role: Annotated[str | None, typer.Option(help="audited, unadjusted, question_only, oracle, ...")] = None,
+        name: Annotated[str | None, typer.Option(help="Name of the model in the report.")] = None,
+        severity: Annotated[str | None, typer.Option(help="Severity scale; a run brings its own.")] = None,
+        environment: Annotated[str | None, typer.Option(help="Part of the cohort; a run brings its own.")] = None,
+        max_items: Annotated[int | None, typer.Option(min=1, help="Only the first so many items.")] = None,
+        seed: Annotated[int, typer.Option(min=0, help="Of donors and wordings.")] = 0,
+    ) -> None:
+        """Score a model on a cohort, appending to a score folder."""
+        from causalecg.audits.interventions import parse
+        from causalecg.audits.loading import load_model
+        from causalecg.audits.scoring import score as score_
+        from causalecg.cohort.schema import Cohort
+
+        chosen = parse(interventions)
+        opened = Cohort.open(cohort)
+        found = load_model(model, opened, severity=severity, environment=environment)
+        about = {**found.about, "role": role or found.about["role"]}
+        splits = [part.strip() for part in split.split(",") if part.strip()]
+        if not splits:
+            raise InputError("--split names no split; give e.g. --split test,test_unbiased")
+        for part in splits:
+            score_(
+                found.scorer,
+                opened,
+                split=part,
+                run_id=name or found.name,
+                run=about,
+                out=out,
+                interventions=chosen,
+                severity=found.severity,
+                environment=found.environment,
+                template_ids=found.template_ids,
+                max_items=max_items,
+                seed=seed,
+            )
+        typer.echo(f"scored {name or found.name} on {', '.join(splits)}: {out}")

@@ -1,0 +1,221 @@
+"""``causalecg cohort build``: PTB-XL's ECGs with ECG-QA's questions, or with a question about every statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from causalecg.cohort.ecgqa import EcgQa, Form, fill, pattern_of, read_ecgqa
+from causalecg.cohort.ptbxl import PtbXL, read_ptbxl, waveforms
+from causalecg.cohort.severity import SCALES, VERSION, severity
+from causalecg.cohort.signals import LEADS, SignalWriter
+from causalecg.cohort.splitting import joint_split
+from causalecg.cohort.store import require_new, write_cohort
+from causalecg.errors import InputError
+
+OFFICIAL, DEVELOPMENT = "official", "development"
+#: Development split of templates that have no test items at hand: by patient.
+DEVELOPMENT_SHARES = {"train": 0.6, "valid": 0.15, "test": 0.25}
+HELD_OUT_WORDINGS = 2
+ANY_STYLE = "any"
+
+
+def build_cohort(
+    out: str | Path,
+    *,
+    ptbxl: str | Path,
+    ecgqa: str | Path,
+    form: Form = "paraphrased",
+    scales: Sequence[str] = tuple(SCALES),
+    rate_hz: float = 100.0,
+    seed: int = 0,
+    processes: int = 2,
+    progress: bool = True,
+) -> Path:
+    """Write a cohort of real ECGs and real questions.
+
+    A template keeps ECG-QA's split (environment "official"), unless it has only training items at hand: it then gets
+    a split by patient (environment "development"): two of its wordings are held out for the test, and an item
+    whose wording is on the wrong side of that border is put into another one, marked ``reworded``.
+
+    Questions whose ECG is not among the records are skipped, which is normal where the records are a part of PTB-XL.
+
+    Raises InputError where a folder is not what it should be, or nothing is left.
+    """
+    out = Path(out)
+    require_new(out)
+    require_scales(scales)
+    source = read_ptbxl(ptbxl)
+    found = read_ecgqa(ecgqa, form)
+    scratch = out.resolve().parent
+    with waveforms(
+        source, source.ecgs, scratch=scratch, rate_hz=rate_hz, seconds=10.0, processes=processes, progress=progress
+    ) as read:
+        questions, lost = _with_ecgs(found, set(read.ecgs["ecg_id"]))
+        if questions.empty:
+            raise InputError(f"none of the {len(found.questions)} questions in {ecgqa} has its ECGs in {ptbxl}")
+        items, wordings = _items(questions, read.ecgs, seed)
+        gone = questions.loc[~questions["sample"].isin(items["item_id"]), "sample"]
+        straddling = pd.DataFrame({"kind": "question", "id": gone, "reason": "its two patients are in two splits"})
+        items = with_severity(items, read.ecgs, source, scales)
+        used = {ecg_id for ids in items["ecg_ids"] for ecg_id in ids}
+        kept = read.ecgs[read.ecgs["ecg_id"].isin(used)]
+
+        return write_cohort(
+            out,
+            items=items,
+            ecgs=read.ecgs.drop(columns=["fold", "low", "high"]),
+            wordings=wordings,
+            meta={
+                "name": f"ECG-QA on PTB-XL, {form}",
+                "severity_scales": {name: list(SCALES[name]) for name in scales},
+                "severity_version": VERSION,
+                "roles": {"treatment": "question_id"},
+                "confounding": None,
+                "selection": selection(source.ecgs, kept, source, scales),
+                "made_with": {"command": "cohort build", "form": form, "seed": seed, "leads": list(LEADS)},
+            },
+            skipped=pd.concat([source.skipped, read.skipped, found.skipped, lost, straddling], ignore_index=True),
+            write_signals=lambda folder: store_signals(folder, read.signals, rate_hz),
+        )
+
+
+def store_signals(folder: Path, signals: np.ndarray, rate_hz: float) -> None:
+    """Write (ecgs, 12, samples) int16 microvolts as a cohort's signal store."""
+    with SignalWriter(folder, len(signals), signals.shape[2], rate_hz) as writer:
+        for start in range(0, len(signals), 1000):
+            writer.map[start : start + 1000] = signals[start : start + 1000]
+
+
+def require_scales(scales: Sequence[str]) -> None:
+    unknown = [name for name in scales if name not in SCALES]
+    if unknown or not scales:
+        raise InputError(f"unknown severity scale '{', '.join(unknown)}'; known are {', '.join(SCALES)}")
+
+
+def _with_ecgs(found: EcgQa, have: set[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    there = np.array([have.issuperset(ids) for ids in found.questions["ecg_ids"]])
+    lost = found.questions.loc[~there, "sample"]
+    table = pd.DataFrame({"kind": "question", "id": lost, "reason": "ECG is not among the records"})
+    return found.questions[there].reset_index(drop=True), table
+
+
+def _items(questions: pd.DataFrame, ecgs: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    patient = dict(zip(ecgs["ecg_id"], ecgs["patient_id"], strict=True))
+    items = questions.assign(
+        patient_ids=[[patient[i] for i in ids] for ids in questions["ecg_ids"]],
+        pattern=[pattern_of(q, a) for q, a in zip(questions["question"], questions["attribute"], strict=True)],
+        environment=OFFICIAL,
+        reworded=False,
+    )
+    names = _wording_names(items)
+    parts, held_out = [], {}
+    for template, rows in items.groupby("template_id", sort=True):
+        patterns = sorted(rows["pattern"].unique(), key=lambda p: names[str(template), p])
+        if set(rows["split"]) != {"train"}:
+            learned = set(rows.loc[rows["split"] != "test", "pattern"])
+            held_out[str(template)] = {p for p in patterns if p not in learned} if learned else set()
+            parts.append(rows)
+            continue
+        rng = np.random.default_rng([seed, int(template)])
+        hidden = set(patterns[-HELD_OUT_WORDINGS:]) if len(patterns) > HELD_OUT_WORDINGS else set()
+        held_out[str(template)] = hidden
+        parts.append(_development(rows, patterns, hidden, rng))
+    items = pd.concat(parts).sort_index().reset_index(drop=True)
+    items["wording_id"] = [names[t, p] for t, p in zip(items["template_id"], items["pattern"], strict=True)]
+    items["style"] = ANY_STYLE
+    items["topic"] = items["attribute_type"]
+    items["source"] = "ECG-QA"
+    items["item_id"] = items["sample"]
+    wordings = _wordings(items, names, held_out)
+    kept = [
+        "item_id", "source", "split", "patient_ids", "ecg_ids", "template_id", "question_id", "question_type", "topic",
+        "style", "wording_id", "question", "candidates", "kind", "answer", "environment", "reworded",
+    ]  # fmt: skip
+    return items[kept], wordings
+
+
+def _wording_names(items: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """(template, pattern) -> name of the wording, numbered in alphabetical order."""
+    names = {}
+    for template, rows in items.groupby("template_id"):
+        for number, pattern in enumerate(sorted(rows["pattern"].unique())):
+            names[str(template), pattern] = f"{template}-{number:02d}"
+    return names
+
+
+def _development(rows: pd.DataFrame, patterns: list[str], hidden: set[str], rng: np.random.Generator) -> pd.DataFrame:
+    """Patients by hash; the test in hidden wordings, the rest in the others. Pairs that straddle two splits go."""
+    split = [joint_split(ids, DEVELOPMENT_SHARES, DEVELOPMENT) for ids in rows["patient_ids"]]
+    rows = rows[[where is not None for where in split]]
+    split = [where for where in split if where is not None]
+    pattern, question, moved = [], [], []
+    for where, row in zip(split, rows.itertuples(), strict=True):
+        right = [p for p in patterns if (p in hidden) == (where == "test" and bool(hidden))]
+        stays = row.pattern in right
+        chosen = row.pattern if stays else right[int(rng.integers(len(right)))]
+        pattern.append(chosen)
+        question.append(row.question if stays else fill(chosen, row.question, row.attribute))
+        moved.append(not stays)
+    return rows.assign(split=split, environment=DEVELOPMENT, pattern=pattern, question=question, reworded=moved)
+
+
+def _wordings(
+    items: pd.DataFrame, names: dict[tuple[str, str], str], held_out: dict[str, set[str]]
+) -> pd.DataFrame:
+    """Every wording of a template, filled in for every canonical question."""
+    rows = []
+    first = items.drop_duplicates("question_id")
+    by_template: dict[str, list[tuple[str, str]]] = {}
+    for (template, pattern), name in names.items():
+        by_template.setdefault(template, []).append((pattern, name))
+    for row in first.itertuples():
+        for pattern, name in by_template[row.template_id]:
+            rows.append(
+                {
+                    "question_id": row.question_id,
+                    "wording_id": name,
+                    "style": ANY_STYLE,
+                    "held_out": pattern in held_out[row.template_id],
+                    "question": fill(pattern, row.question, row.attribute),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def with_severity(items: pd.DataFrame, ecgs: pd.DataFrame, source: PtbXL, scales: Sequence[str]) -> pd.DataFrame:
+    """Adds severity_<scale>: the maximum over an item's ECGs, with _1 and _2 beside it (_2 is -1 for one ECG)."""
+    columns: dict[str, Any] = {}
+    for scale in scales:
+        level = {
+            ecg_id: severity(codes, scale, source.statements)
+            for ecg_id, codes in zip(ecgs["ecg_id"], ecgs["labels"], strict=True)
+        }
+        each = [[level[i] for i in ids] for ids in items["ecg_ids"]]
+        columns[f"severity_{scale}"] = np.array([max(found) for found in each], dtype=np.int64)
+        columns[f"severity_{scale}_1"] = np.array([found[0] for found in each], dtype=np.int64)
+        columns[f"severity_{scale}_2"] = np.array([found[1] if len(found) > 1 else -1 for found in each], dtype=np.int64)
+    return items.assign(**columns)
+
+
+def selection(known: pd.DataFrame, kept: pd.DataFrame, source: PtbXL, scales: Sequence[str]) -> dict[str, Any]:
+    """Kept against all known records: numbers, mean age, share of women, mean severity. The population is ECGs."""
+
+    def of(table: pd.DataFrame) -> dict[str, Any]:
+        levels = {
+            scale: float(np.mean([severity(codes, scale, source.statements) for codes in table["labels"]]))
+            for scale in scales
+        }
+        return {
+            "ecgs": len(table),
+            "patients": int(table["patient_id"].nunique()),
+            "mean_age": float(table["age"].mean()),
+            "female": float((table["sex"] == "female").mean()),
+            **{f"mean_severity_{scale}": value for scale, value in levels.items()},
+        }
+
+    return {"known": of(known), "kept": of(kept)}

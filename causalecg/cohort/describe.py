@@ -1,0 +1,67 @@
+"""What is in a cohort, and whether the wording depends on the severity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from causalecg.cohort.schema import Cohort
+
+
+def describe_cohort(cohort: Cohort) -> dict[str, Any]:
+    """Counts, quality flags, answers, and a chi-squared test of wording (or style) against each severity scale.
+
+    The test sums Pearson's statistic and its degrees of freedom over canonical questions of a split, so that a ratio
+    near one says: within a question, the wording does not depend on severity.
+    """
+    items = cohort.items
+    environment = items["environment"] if "environment" in items.columns else pd.Series("all", index=items.index)
+    groups = []
+    for (where, split), rows in items.groupby([environment, items["split"]], sort=True):
+        answers = rows["answer"].map(lambda a: ", ".join(sorted(a)) or "(none)").value_counts(normalize=True)
+        groups.append(
+            {
+                "environment": str(where),
+                "split": str(split),
+                "items": len(rows),
+                "patients": len({p for ids in rows["patient_ids"] for p in ids}),
+                "ecgs": len({e for ids in rows["ecg_ids"] for e in ids}),
+                "questions": int(rows["question_id"].nunique()),
+                "wordings": int(rows["wording_id"].nunique()),
+                "most_frequent_answer": str(answers.index[0]),
+                "its_share": float(answers.iloc[0]),
+                "wording_on_severity": {s: _independence(rows, f"severity_{s}") for s in cohort.severity_scales},
+            }
+        )
+    flags = cohort.ecgs["quality"].explode().dropna().map(lambda flag: str(flag).partition(":")[0]).value_counts()
+    return {
+        "name": cohort.meta["name"],
+        "path": str(cohort.path),
+        "hash": cohort.hash,
+        "counts": cohort.meta["counts"],
+        "severity_scales": cohort.meta["severity_scales"],
+        "signals": {"rate_hz": cohort.signals.rate_hz, "samples": cohort.signals.samples, "ecgs": len(cohort.signals)},
+        "quality": {str(k): int(v) for k, v in flags.items()},
+        "groups": groups,
+        "confounding": cohort.meta.get("confounding"),
+    }
+
+
+def _independence(rows: pd.DataFrame, column: str) -> dict[str, float]:
+    """Wording, or style where there are several, against severity, within canonical questions."""
+    from scipy.stats import chi2
+
+    what = "style" if rows["style"].nunique() > 1 else "wording_id"
+    within = "question_id" if what == "style" else "template_id"
+    statistic, freedom = 0.0, 0
+    for _, part in rows.groupby(within):
+        table = pd.crosstab(part[what], part[column]).to_numpy(dtype=np.float64)
+        if min(table.shape) < 2:
+            continue
+        expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / table.sum()
+        statistic += float(((table - expected) ** 2 / expected).sum())
+        freedom += (table.shape[0] - 1) * (table.shape[1] - 1)
+    p = float(chi2.sf(statistic, freedom)) if freedom else float("nan")
+    return {"chi2": statistic, "df": freedom, "p": p}

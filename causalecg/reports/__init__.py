@@ -1,0 +1,1 @@
+"""Figures and one template: an offline HTML page, JSON and Markdown."""

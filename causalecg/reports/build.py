@@ -1,0 +1,216 @@
+"""The report: report.html (one offline file), report.json and report.md, from a score set and its audits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from causalecg import __version__
+from causalecg.audits.result import AuditResult, overall
+from causalecg.reports.figures import balance_figure, forest_figure, graph_figure
+from causalecg.reports.strips import swapped_item
+
+if TYPE_CHECKING:
+    from causalecg.audits.score_set import ScoreSet
+    from causalecg.cohort.schema import Cohort
+    from structural_models.estimand import Estimand
+    from structural_models.graph import CausalGraph
+
+FILES = ("report.html", "report.json", "report.md")
+PANELS = {
+    "test": "accuracy, test as it is",
+    "test_unbiased": "accuracy, unbiased test",
+    "test_natural": "accuracy, natural test",
+    "random_ecg_drop": "drop with a random ECG",
+    "follow_rate": "follow rate",
+    "wording_drop": "drop when reworded",
+    "recovery": "recovery",
+}
+SENTENCES = {
+    "pass": "{model} passes: its answers follow the ECG, and survive rewording.",
+    "fail": "{model} fails: {failed}.",
+    "inconclusive": "{model}: inconclusive. No required audit fails, but these data do not show that all would pass.",
+    "not assessed": "{model}: not assessed. A required audit lacks its rows.",
+}
+
+
+def write_report(
+    out: str | Path,
+    *,
+    score_set: ScoreSet,
+    results: Sequence[AuditResult],
+    cohort: Cohort | None = None,
+    balance: Mapping[str, pd.DataFrame] | pd.DataFrame | None = None,
+    graph: CausalGraph | None = None,
+    estimand: Estimand | None = None,
+    comparison: dict[str, Any] | None = None,
+    title: str = "Does it read the ECG?",
+) -> Path:
+    """Write the three files into ``out`` and return the page.
+
+    Args:
+        out: folder; report files in it are replaced.
+        score_set, results: what was scored, and every audit of every run (of one or of several).
+        cohort: for the two ECGs on paper.
+        balance: tables of :func:`structural_models.balance.balance_table`, by arm.
+        graph, estimand: what was assumed.
+        comparison: record of :func:`causalecg.benchmark.comparison.summarise`, for the table of arms.
+        title: of the page.
+    """
+    out = Path(out)
+    record = _record(score_set, results, graph, estimand, comparison, title)
+    tables = {"": balance} if isinstance(balance, pd.DataFrame) else dict(balance or {})
+    page = _template().render(
+        record=record,
+        panels=[key for key in PANELS if any(row.get(key) for row in record["arms"])],
+        titles=PANELS,
+        graph_svg=None if graph is None else graph_figure(graph),
+        forest_svg=forest_figure(record["arms"], PANELS) if record["arms"] else None,
+        balance_svgs=[balance_figure(table, arm) for arm, table in tables.items() if len(table)],
+        item=None if cohort is None else swapped_item(score_set, cohort),
+        version=__version__,
+    )
+    partial = out.parent / f".{out.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    (partial / "report.html").write_text(page, encoding="utf-8")
+    (partial / "report.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (partial / "report.md").write_text(_markdown(record), encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (partial / name).replace(out / name)
+    partial.rmdir()
+    return out / "report.html"
+
+
+def _record(
+    score_set: ScoreSet,
+    results: Sequence[AuditResult],
+    graph: CausalGraph | None,
+    estimand: Estimand | None,
+    comparison: dict[str, Any] | None,
+    title: str,
+) -> dict[str, Any]:
+    runs = list(dict.fromkeys(result.run_id for result in results))
+    verdicts = []
+    for run in runs:
+        mine = [result for result in results if result.run_id == run]
+        verdict = overall(mine)
+        failed = "; ".join(f"no to “{r.question}”" for r in mine if r.required and r.verdict == "fail")
+        about = score_set.runs[run]
+        verdicts.append(
+            {
+                "run": run,
+                "role": about.get("role", "audited"),
+                "verdict": verdict,
+                "sentence": SENTENCES[verdict].format(model=run, failed=failed),
+                "audits": {r.name: {"verdict": r.verdict, "required": r.required} for r in mine},
+            }
+        )
+    first = next((v for v in verdicts if v["role"] == "audited"), verdicts[0] if verdicts else None)
+    paths = [] if graph is None else _paths(graph)
+    return {
+        "title": title,
+        "verdict": None if first is None else {k: first[k] for k in ("run", "verdict", "sentence")},
+        "verdicts": verdicts,
+        "arms": _arms(comparison, results),
+        "seeds": None if comparison is None else comparison["seeds"],
+        "remarks": _remarks(comparison),
+        "comparison": comparison,
+        "graph": None if graph is None else {**graph.to_dict(), "open_backdoor_paths": paths},
+        "estimand": None if estimand is None else {**estimand.to_dict(), "text": str(estimand)},
+        "audits": [result.to_dict() for result in results],
+        "notes": {name: about.get("notes", []) for name, about in score_set.runs.items() if about.get("notes")},
+        "runs": score_set.runs,
+        "made_with": f"causalecg {__version__}",
+    }
+
+
+def _arms(comparison: dict[str, Any] | None, results: Sequence[AuditResult]) -> list[dict[str, Any]]:
+    """Rows of the table of arms: from the comparison, else from the audits of each run."""
+    if comparison is not None:
+        return [{"label": row["arm"], **row} for row in comparison["arms"]]
+    rows: dict[str, dict[str, Any]] = {}
+    measures = {"random_ecg": "random_ecg_drop", "follow_rate": "follow_rate", "adversarial_wording": "wording_drop"}
+    for result in results:
+        row = rows.setdefault(result.run_id, {"label": result.run_id})
+        key = measures.get(result.name) or (result.measure.rpartition(" ")[2] if result.name == "accuracy" else None)
+        if key in PANELS and result.interval is not None:
+            row[key] = {"estimate": result.estimate, "low": result.interval[0], "high": result.interval[1]}
+    return [row for row in rows.values() if len(row) > 1]
+
+
+def _remarks(comparison: dict[str, Any] | None) -> list[str]:
+    if comparison is None:
+        return []
+    from causalecg.benchmark.comparison import remarks
+
+    return remarks(comparison)
+
+
+def _paths(graph: CausalGraph) -> list[str]:
+    from structural_models.graph import open_backdoor_paths
+
+    return [graph.path_text(path) for path in open_backdoor_paths(graph)]
+
+
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("causalecg.reports", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    environment.filters["interval"] = interval
+    return environment.get_template("report.html.jinja")
+
+
+def number(value: Any) -> str:
+    """Three decimals for a fraction, as it is otherwise, a dash for nothing."""
+    if value is None or (isinstance(value, float) and value != value):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3g}" if 0 < abs(value) < 0.0005 else f"{value:.3f}"
+    return str(value)
+
+
+def interval(value: Mapping[str, float] | None) -> str:
+    """".873 (.861 to .885)", or a dash."""
+    if not value or value["estimate"] is None or value["estimate"] != value["estimate"]:
+        return "–"
+    return f"{value['estimate']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+
+
+def _markdown(record: dict[str, Any]) -> str:
+    lines = [f"# {_plain(record['title'])}", ""]
+    if record["verdict"]:
+        lines += [f"**{_plain(record['verdict']['sentence'])}**", ""]
+    keys = [key for key in PANELS if any(row.get(key) for row in record["arms"])]
+    if keys:
+        lines += ["| arm | " + " | ".join(PANELS[key] for key in keys) + " |", "|---" * (len(keys) + 1) + "|"]
+        for row in record["arms"]:
+            lines.append(f"| {_plain(row['label'])} | " + " | ".join(interval(row.get(key)) for key in keys) + " |")
+        lines.append("")
+    lines += [f"- {_plain(line)}" for line in record["remarks"]] + [""]
+    lines += ["| run | audit | estimate | verdict | threshold |", "|---|---|---|---|---|"]
+    for audit in record["audits"]:
+        low, high = audit["interval"] or (None, None)
+        value = interval(None if low is None else {"estimate": audit["estimate"], "low": low, "high": high})
+        cells = (audit["run_id"], audit["name"], f"{value} {audit['measure']}", audit["verdict"], audit["threshold"])
+        lines.append("| " + " | ".join(_plain(cell) for cell in cells) + " |")
+    if record["estimand"]:
+        lines += ["", "```", record["estimand"]["text"].replace("```", ""), "```"]
+    return "\n".join([*lines, "", record["made_with"], ""])
+
+
+def _plain(text: str) -> str:
+    return str(text).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,168 @@
+"""Figures as inline SVG: the causal graph, a forest plot of arms, covariate balance before and after."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from structural_models.graph import CausalGraph
+
+INK, GREY, OPEN, GOOD, SECOND = "#1d2733", "#8a94a0", "#c0392b", "#1f6f8b", "#d08a1d"
+#: Where the nodes of each role stand; others get the places below.
+_PLACES = {
+    "severity": (0.0, 1.0),
+    "treatment": (-1.0, 0.0),
+    "outcome": (1.0, 0.0),
+    "ecg": (1.25, 1.0),
+    "finding": (0.62, 0.55),
+    "topic": (-1.25, -0.85),
+}
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    import matplotlib
+
+    options = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "causalecg",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": GREY,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+    }
+    with matplotlib.rc_context(options):
+        yield
+
+
+def graph_figure(graph: CausalGraph) -> str:
+    """The graph; arrows on an open back-door path are red, unmeasured nodes dashed."""
+    from structural_models.graph import open_backdoor_paths
+
+    paths = open_backdoor_paths(graph)
+    on_path = {frozenset(pair) for path in paths for pair in zip(path[:-1], path[1:], strict=True)}
+    with _style():
+        figure = _new(5.6, 2.9)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        places = _layout(graph)
+        for cause, effect in sorted(graph.graph.edges):
+            red = frozenset((cause, effect)) in on_path
+            axes.annotate(
+                "",
+                xy=places[effect],
+                xytext=places[cause],
+                arrowprops={
+                    "arrowstyle": "-|>",
+                    "color": OPEN if red else GREY,
+                    "linewidth": 2.2 if red else 1.3,
+                    "shrinkA": 24,
+                    "shrinkB": 24,
+                    "mutation_scale": 13,
+                },
+            )
+        for node, (x, y) in places.items():
+            box = {
+                "boxstyle": "round,pad=0.45",
+                "facecolor": "white",
+                "edgecolor": INK,
+                "linewidth": 1.2,
+                "linestyle": "--" if node in graph.latent else "-",
+            }
+            axes.text(x, y, node, ha="center", va="center", bbox=box, fontsize=10)
+        xs, ys = zip(*places.values(), strict=True)
+        axes.set_xlim(min(xs) - 0.6, max(xs) + 0.6)
+        axes.set_ylim(min(ys) - 0.35, max(ys) + 0.35)
+        return _svg(figure, "Causal graph" + (", open back-door path in red" if paths else ""))
+
+
+def _layout(graph: CausalGraph) -> dict[str, tuple[float, float]]:
+    places = {graph.roles[role]: xy for role, xy in _PLACES.items() if role in graph.roles}
+    rest = sorted(set(graph.graph) - set(places))
+    spread = nx.circular_layout(nx.path_graph(max(len(rest), 1)), scale=1.6)
+    return places | {node: (float(spread[i][0]), float(spread[i][1]) - 0.4) for i, node in enumerate(rest)}
+
+
+def forest_figure(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, str]) -> str:
+    """Estimates and intervals of every arm, one panel per measure.
+
+    Args:
+        rows: {"label": ..., measure: {"estimate", "low", "high"} or None}.
+        panels: measure -> title.
+    """
+    shown = [key for key in panels if any(row.get(key) for row in rows)]
+    with _style():
+        figure = _new(1.6 + 2.0 * len(shown), 0.75 + 0.3 * len(rows))
+        every = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+        for axes, key in zip(every, shown, strict=True):
+            low = min(row[key]["low"] for row in rows if row.get(key))
+            high = max(row[key]["high"] for row in rows if row.get(key))
+            for place, row in enumerate(rows):
+                value = row.get(key)
+                if not value:
+                    continue
+                axes.plot([value["low"], value["high"]], [place, place], color=GOOD, linewidth=2, solid_capstyle="butt")
+                axes.plot(value["estimate"], place, "o", color=INK, markersize=4)
+            axes.set_title(panels[key], fontsize=9, loc="left")
+            axes.set_xlim(min(low, 0.0) - 0.03, max(high, 1.0) + 0.03)
+            axes.grid(axis="x", color="#e3e7eb", linewidth=0.8)
+            axes.set_axisbelow(True)
+            axes.tick_params(length=0)
+        every[0].set_yticks(range(len(rows)), [row["label"] for row in rows])
+        every[0].set_ylim(len(rows) - 0.5, -0.5)
+        figure.set_layout_engine("constrained")
+        return _svg(figure, "Estimates with 95 % intervals: " + ", ".join(panels[key] for key in shown))
+
+
+def balance_figure(balance: pd.DataFrame, title: str) -> str:
+    """Standardised mean differences of each covariate level, before and after adjustment (Love plot)."""
+    table = balance.head(24)
+    with _style():
+        figure = _new(5.6, 0.9 + 0.28 * len(table))
+        axes = figure.subplots()
+        axes.axvline(0.1, color=GREY, linewidth=1, linestyle=":")
+        for place, row in enumerate(table.itertuples()):
+            axes.plot([row.smd_before, row.smd_after], [place, place], color="#cfd6dd", linewidth=1.5, zorder=1)
+        axes.scatter(table["smd_before"], range(len(table)), color=SECOND, s=26, label="before", zorder=2)
+        axes.scatter(table["smd_after"], range(len(table)), color=GOOD, s=26, label="after", zorder=2)
+        labels = [f"{row.covariate} {row.level}".strip() for row in table.itertuples()]
+        axes.set_yticks(range(len(table)), labels)
+        axes.set_ylim(len(table) - 0.5, -0.5)
+        axes.set_xlim(left=-0.02)
+        axes.set_xlabel("standardised mean difference between wordings (unweighted spread); .1 is the usual bar")
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.legend(frameon=False, loc="best", ncols=2)
+        axes.tick_params(length=0)
+        figure.set_layout_engine("constrained")
+        return _svg(figure, f"Balance before and after: {title}")
+
+
+def _new(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height))
+
+
+def _svg(figure: Figure, label: str) -> str:
+    from html import escape
+
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(label, quote=True)}" ', 1)
