@@ -20,9 +20,7 @@ def accuracy(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> 
         return not_assessed("accuracy", QUESTION, run_id, "accuracy", "there are no intact answers", required=True)
     mine = outcomes.answers(run_id, "intact")
     others = [
-        name
-        for name in outcomes.score_set.of_role(*BASELINE_ROLES)
-        if name != run_id and outcomes.has(name, "intact")
+        name for name in outcomes.score_set.of_role(*BASELINE_ROLES) if name != run_id and outcomes.has(name, "intact")
     ]
     asked = mine.asked
     values = [mine.correct, outcomes.majority(), *(outcomes.answers(name, "intact").correct for name in others)]

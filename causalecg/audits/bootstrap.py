@@ -86,8 +86,9 @@ class ClusterBootstrap:
         Where resampling cannot vary (all items alike), the limits are those of a proportion of 0 out of the number of
         clusters: 1 - (alpha / 2) ** (1 / clusters) to either side.
         """
-        centre = float(statistic(estimate))
-        values = np.asarray(statistic(drawn), dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            centre = float(statistic(estimate))
+            values = np.asarray(statistic(drawn), dtype=np.float64)
         values = values[np.isfinite(values)]
         if not np.isfinite(centre) or not len(values):
             return Interval(float("nan"), float("nan"), float("nan"))

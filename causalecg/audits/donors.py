@@ -11,9 +11,7 @@ Answer = Literal["any", "opposite", "different"]
 _ATTEMPTS = 30
 
 
-def draw_donors(
-    table: pd.DataFrame, *, answer: Answer, severity: str | None, rng: np.random.Generator
-) -> np.ndarray:
+def draw_donors(table: pd.DataFrame, *, answer: Answer, severity: str | None, rng: np.random.Generator) -> np.ndarray:
     """A donor item for each item: same canonical question, no patient in common.
 
     Args:

@@ -66,7 +66,7 @@ class Changed:
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """"default", "full", or a comma-separated list. Raises InputError, naming the nearest, for an unknown one."""
+    """ "default", "full", or a comma-separated list. Raises InputError, naming the nearest, for an unknown one."""
     if text in SUITES:
         return SUITES[text]
     names: list[str] = []
@@ -131,7 +131,7 @@ def _swapped(table: pd.DataFrame, donors: np.ndarray) -> Changed:
 
 
 def _reworded(table: pd.DataFrame, wordings: pd.DataFrame, option: str, rng: np.random.Generator) -> Changed:
-    pools = {name: rows for name, rows in wordings.groupby("question_id", sort=False)}
+    pools = dict(iter(wordings.groupby("question_id", sort=False)))
     asked = list(table[["question_id", "wording_id", "style"]].itertuples(index=False, name=None))
     choices = {key: _others(pools[key[0]], key[1], key[2], option) if key[0] in pools else [] for key in set(asked)}
     picks = rng.random(len(table))

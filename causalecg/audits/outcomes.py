@@ -58,7 +58,7 @@ class Outcomes:
         self.patients = patient_codes(self.items["patient_ids"])
         scores = score_set.scores
         mine = scores[scores["item_id"].isin(self._position.index) & (scores["draw"] == 0)]
-        self._groups = {key: rows for key, rows in mine.groupby(["run_id", "intervention"], sort=False)}
+        self._groups = dict(iter(mine.groupby(["run_id", "intervention"], sort=False)))
         self._answers: dict[tuple[str, str], Answers] = {}
 
     def has(self, run_id: str, intervention: str) -> bool:

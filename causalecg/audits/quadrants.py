@@ -9,7 +9,9 @@ from causalecg.audits.ecg_reliance import NEGLIGIBLE, OPPOSITE, _oracle
 from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.result import AuditResult, below, few_clusters, not_assessed
 
-QUESTION = "How often is it right without looking: right, with an answer that an opposite patient's ECG does not change?"
+QUESTION = (
+    "How often is it right without looking: right, with an answer that an opposite patient's ECG does not change?"
+)
 QUADRANTS = ("right, looks", "right, does not look", "wrong, looks", "wrong, does not look")
 
 
@@ -54,4 +56,7 @@ def _columns(outcomes: Outcomes, run_id: str) -> np.ndarray:
     intact, swapped = outcomes.answers(run_id, "intact"), outcomes.answers(run_id, OPPOSITE)
     right, looks = intact.correct, (intact.code != swapped.code).astype(np.float64)
     there = np.where(intact.asked & swapped.asked, 1.0, np.nan)
-    return np.stack([right * looks, right * (1 - looks), (1 - right) * looks, (1 - right) * (1 - looks)], 1) * there[:, None]
+    return (
+        np.stack([right * looks, right * (1 - looks), (1 - right) * looks, (1 - right) * (1 - looks)], 1)
+        * there[:, None]
+    )

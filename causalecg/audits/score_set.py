@@ -1,8 +1,8 @@
 """The table of a model's answers: one row per (run, item, intervention, draw). Audits read nothing else.
 
-    items.parquet    the items that were asked, with their true answers
-    scores/*.parquet appended parts
-    runs.json        run_id -> model, role, arm, seed, cohort hash, ...
+items.parquet    the items that were asked, with their true answers
+scores/*.parquet appended parts
+runs.json        run_id -> model, role, arm, seed, cohort hash, ...
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ def _read_table(path: Path) -> ScoreSet:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     missing = [name for name in NEEDED if name not in table.columns]
     if missing:
-        raise InputError(f"{path} lacks the column(s) {', '.join(missing)}; a table of answers needs {', '.join(NEEDED)}")
+        raise InputError(
+            f"{path} lacks the column(s) {', '.join(missing)}; a table of answers needs {', '.join(NEEDED)}"
+        )
     if table.empty:
         raise InputError(f"{path} has no rows")
     return _from_table(table, path.stem)

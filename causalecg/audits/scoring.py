@@ -118,7 +118,12 @@ def _score_one(
             continue
         answers = _answers(scorer, cohort, part, batch_size, advance)
         frame = part[["item_id", "question", "wording_id", "donor_ecg_ids", "answer_expected"]].assign(
-            run_id=run_id, intervention=name, draw=draw, status="answered", passes=getattr(scorer, "passes", 1), **answers
+            run_id=run_id,
+            intervention=name,
+            draw=draw,
+            status="answered",
+            passes=getattr(scorer, "passes", 1),
+            **answers,
         )
         partial = path.with_name(f".{path.name}.partial")
         frame[list(SCORE_COLUMNS)].to_parquet(partial, index=False)
@@ -126,9 +131,7 @@ def _score_one(
     return changed.left_out
 
 
-def _answers(
-    scorer: Scorer, cohort: Cohort, part: pd.DataFrame, batch_size: int, advance: Any
-) -> dict[str, list[Any]]:
+def _answers(scorer: Scorer, cohort: Cohort, part: pd.DataFrame, batch_size: int, advance: Any) -> dict[str, list[Any]]:
     given: list[list[str]] = [[] for _ in range(len(part))]
     values: list[np.ndarray] = [np.empty(0, dtype=np.float32) for _ in range(len(part))]
     batches = TableBatches(cohort, part)
@@ -211,4 +214,3 @@ def _write(path: Path, record: dict[str, Any]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
     partial.replace(path)
-

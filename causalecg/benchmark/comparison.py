@@ -113,7 +113,7 @@ def summarise(cohort: Cohort, cells: Sequence[Cell], out: Path, *, seed: int = 0
         "confounding": cohort.meta.get("confounding"),
         "seeds": seeds,
         "arms": list(rows.values()),
-        "items": {split: int(len(part["patients"])) for split, part in gathered.items()},
+        "items": {split: len(part["patients"]) for split, part in gathered.items()},
         "shortcut_curve": None,
         "majority": {},
     }
@@ -206,7 +206,9 @@ def _recovery(
     if simulated and items < MINIMUM_ITEMS:
         note = f"points only: the unbiased test has {items:,} items, recovery needs {MINIMUM_ITEMS:,}"
     elif gap.low < MINIMUM_GAP:
-        note = f"points only: the gap's lower limit is {100 * gap.low:.1f} points, recovery needs {100 * MINIMUM_GAP:.0f}"
+        note = (
+            f"points only: the gap's lower limit is {100 * gap.low:.1f} points, recovery needs {100 * MINIMUM_GAP:.0f}"
+        )
     for arm, row in rows.items():
         if arm in ("none", "oracle"):
             continue
@@ -227,7 +229,7 @@ def _shortcut(
     rho = float(truth["rho"])
 
     def curve(oracle: Any) -> Any:
-        return dial.shortcut_curve(rho, np.atleast_1d(oracle)).reshape(np.shape(oracle))
+        return dial.shortcut_curve(rho, oracle)
 
     return {
         "rho": rho,
@@ -274,19 +276,19 @@ def print_comparison(comparison: dict[str, Any]) -> None:
         "test": "biased test" if "test_unbiased" in comparison["items"] else "test",
         "test_unbiased": "unbiased test",
         "test_natural": "natural test",
-        "test_answer_balanced": "answer-balanced",
+        "test_answer_balanced": "" if "test_unbiased" in comparison["items"] else "answer-balanced",
         "random_ecg_drop": "random-ECG drop",
         "follow_rate": "follow rate",
         "wording_drop": "rewording drop",
         "recovery": "recovery",
     }
-    shown = [key for key in columns if any(row.get(key) for row in comparison["arms"])]
+    shown = [key for key in columns if columns[key] and any(row.get(key) for row in comparison["arms"])]
     table.add_column("arm")
     for key in shown:
         table.add_column(columns[key], justify="right")
     for row in comparison["arms"]:
         table.add_row(row["arm"], *(written(row.get(key)) for key in shown))
-    Console(width=max(100, 24 + 21 * len(shown))).print(table)
+    Console(width=len(max((row["arm"] for row in comparison["arms"]), key=len)) + 6 + 20 * len(shown)).print(table)
     for line in remarks(comparison):
         print(line)
 
@@ -312,10 +314,10 @@ def remarks(comparison: dict[str, Any]) -> list[str]:
 
 
 def written(value: dict[str, float] | None) -> str:
-    """".873 (.861, .885)", or a dash."""
+    """ ".873 (.861, .885)", or a dash."""
     if not value or value["estimate"] != value["estimate"]:
         return "-"
-    return f"{value['estimate']:.3f} ({value['low']:.3f}, {value['high']:.3f})"
+    return "{} ({}, {})".format(*(f"{value[key]:.3f}".replace("0.", ".", 1) for key in ("estimate", "low", "high")))
 
 
 def as_frame(comparison: dict[str, Any]) -> pd.DataFrame:

@@ -56,7 +56,7 @@ def shortcut_accuracy(d_prime: float, rho: float) -> float:
 
     1/2 [Phi((d'^2/2 + c)/d') + Phi((d'^2/2 - c)/d')], c = logit(rho).
     """
-    if rho >= 1:
+    if rho >= 1 or d_prime <= 0:
         return 0.5
     c, half = log(rho / (1 - rho)), d_prime**2 / 2
     return float(0.5 * (norm.cdf((half + c) / d_prime) + norm.cdf((half - c) / d_prime)))
@@ -73,5 +73,10 @@ def follow_rate(d_prime: float, rho: float) -> float:
 
 
 def shortcut_curve(rho: float, oracle: np.ndarray) -> np.ndarray:
-    """Shortcut accuracy at the d' that each oracle accuracy implies."""
-    return np.array([shortcut_accuracy(achieved_d_prime(float(a)), rho) for a in np.asarray(oracle)])
+    """Shortcut accuracy at the d' that each oracle accuracy implies; one half where that is no better than chance."""
+    accuracy = np.asarray(oracle, dtype=np.float64)
+    if rho >= 1:
+        return np.full(accuracy.shape, 0.5)
+    d = 2 * norm.ppf(np.maximum(accuracy, 0.5 + 1e-9))
+    c, half = log(rho / (1 - rho)), d**2 / 2
+    return np.asarray(0.5 * (norm.cdf((half + c) / d) + norm.cdf((half - c) / d)))

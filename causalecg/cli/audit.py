@@ -48,7 +48,9 @@ def register(app: typer.Typer) -> None:
                 if result.interval is None:
                     value = f"- ({result.note})"
                 else:
-                    value = f"{result.estimate:.3f} ({result.interval[0]:.3f}, {result.interval[1]:.3f}) {result.measure}"
+                    value = (
+                        f"{result.estimate:.3f} ({result.interval[0]:.3f}, {result.interval[1]:.3f}) {result.measure}"
+                    )
                 star = "*" if result.required else " "
                 typer.echo(f"{result.run_id}  {result.name + star:22} {result.verdict:13} {value}")
             typer.echo(f"{judged}: {verdict} (* required)")

@@ -50,7 +50,9 @@ def register(app: typer.Typer) -> None:
         out: Out,
         rho: Annotated[float, typer.Option(help="P(answer agrees with style), 0.5 to 0.95.")] = 0.9,
         severity: Annotated[str, typer.Option(help="Severity scale that drives style and answer.")] = "acuity",
-        topics: Annotated[str, typer.Option(help="Comma-separated SCP codes; by default all with enough patients.")] = "",
+        topics: Annotated[
+            str, typer.Option(help="Comma-separated SCP codes; by default all with enough patients.")
+        ] = "",
         rate: Rate = 100.0,
         seed: Seed = 0,
         processes: Processes = 2,
@@ -108,7 +110,9 @@ def register(app: typer.Typer) -> None:
             typer.echo(json.dumps(found, indent=2))
             return
         counts = found["counts"]
-        typer.echo(f"{found['name']}: {counts['items']:,} items, {counts['ecgs']:,} ECGs, {counts['skipped']:,} skipped")
+        typer.echo(
+            f"{found['name']}: {counts['items']:,} items, {counts['ecgs']:,} ECGs, {counts['skipped']:,} skipped"
+        )
         for row in found["groups"]:
             tests = "; ".join(
                 f"wording on {scale}: chi2 {t['chi2']:.0f} on {t['df']} df, p {t['p']:.2g}"

@@ -20,12 +20,12 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Simulate a confounded cohort, train four arms with one seed, audit them, and write the report."""
         from causalecg.benchmark.cohort import simulate_cohort
-        from causalecg.benchmark.comparison import print_comparison, report_comparison
         from causalecg.benchmark.compare import run_comparison
+        from causalecg.benchmark.comparison import print_comparison, report_comparison
         from causalecg.cohort.schema import Cohort
         from causalecg.training.config import RunConfig
 
-        size, tested, audited, epochs = (400, 300, 150, 2) if quick else (4000, 3000, 1500, 6)
+        size, tested, audited, epochs = (400, 300, 150, 2) if quick else (4000, 3000, 1500, 8)
         folder = out / "cohort"
         if not folder.exists():
             typer.echo("1/3 simulating a cohort in which severity drives both the wording and the answer (rho = .99)")

@@ -164,9 +164,7 @@ def _development(rows: pd.DataFrame, patterns: list[str], hidden: set[str], rng:
     return rows.assign(split=split, environment=DEVELOPMENT, pattern=pattern, question=question, reworded=moved)
 
 
-def _wordings(
-    items: pd.DataFrame, names: dict[tuple[str, str], str], held_out: dict[str, set[str]]
-) -> pd.DataFrame:
+def _wordings(items: pd.DataFrame, names: dict[tuple[str, str], str], held_out: dict[str, set[str]]) -> pd.DataFrame:
     """Every wording of a template, filled in for every canonical question."""
     rows = []
     first = items.drop_duplicates("question_id")
@@ -198,7 +196,9 @@ def with_severity(items: pd.DataFrame, ecgs: pd.DataFrame, source: PtbXL, scales
         each = [[level[i] for i in ids] for ids in items["ecg_ids"]]
         columns[f"severity_{scale}"] = np.array([max(found) for found in each], dtype=np.int64)
         columns[f"severity_{scale}_1"] = np.array([found[0] for found in each], dtype=np.int64)
-        columns[f"severity_{scale}_2"] = np.array([found[1] if len(found) > 1 else -1 for found in each], dtype=np.int64)
+        columns[f"severity_{scale}_2"] = np.array(
+            [found[1] if len(found) > 1 else -1 for found in each], dtype=np.int64
+        )
     return items.assign(**columns)
 
 

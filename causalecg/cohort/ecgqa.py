@@ -65,7 +65,9 @@ def read_ecgqa(folder: str | Path, form: Form = "paraphrased") -> EcgQa:
                 if name in seen:
                     raise ValueError("sample occurs twice")
             except (ValueError, TypeError, KeyError) as error:
-                skipped.append(("question", where, f"malformed: {error}" if not isinstance(error, _Unusable) else str(error)))
+                skipped.append(
+                    ("question", where, f"malformed: {error}" if not isinstance(error, _Unusable) else str(error))
+                )
                 continue
             seen.add(name)
             rows.append({"sample": name, "split": split, **row})
@@ -163,7 +165,10 @@ def fill(pattern: str, question: str, attribute: list[str]) -> str:
 def _answer_spaces(path: Path) -> dict[str, list[str]]:
     table = pd.read_csv(path, dtype=str)
     try:
-        return {str(int(t)): sorted(ast.literal_eval(c)) for t, c in zip(table["template_id"], table["classes"], strict=True)}
+        return {
+            str(int(t)): sorted(ast.literal_eval(c))
+            for t, c in zip(table["template_id"], table["classes"], strict=True)
+        }
     except (KeyError, ValueError, SyntaxError) as error:
         raise InputError(f"{path} cannot be read: it needs template_id and a list of classes ({error})") from error
 

@@ -66,9 +66,7 @@ def read_ptbxl(folder: str | Path) -> PtbXL:
     if not rows:
         raise InputError(f"{folder / 'ptbxl_database.csv'} has no usable row: {skipped[0][2] if skipped else 'empty'}")
     statements = Statements.of(pd.read_csv(folder / "scp_statements.csv", index_col=0))
-    return PtbXL(
-        folder, pd.DataFrame(rows), statements, pd.DataFrame(skipped, columns=["kind", "id", "reason"])
-    )
+    return PtbXL(folder, pd.DataFrame(rows), statements, pd.DataFrame(skipped, columns=["kind", "id", "reason"]))
 
 
 def _ecg(record: dict[str, str]) -> dict[str, object]:
@@ -122,7 +120,9 @@ def waveforms(
         quality: list[list[str]] = []
         kept: list[int] = []
         skipped = []
-        for start, (signals, flags) in zip(range(0, len(paths), _CHUNK), _read_all(jobs, processes, progress), strict=True):
+        for start, (signals, flags) in zip(
+            range(0, len(paths), _CHUNK), _read_all(jobs, processes, progress), strict=True
+        ):
             for i, found in enumerate(flags):
                 if isinstance(found, str):
                     skipped.append(("ecg", ecgs["ecg_id"].iloc[start + i], found))
@@ -138,7 +138,9 @@ def waveforms(
 _Job = tuple[list[tuple[str, ...]], float, int]
 
 
-def _read_all(jobs: Sequence[_Job], processes: int, progress: bool) -> Iterator[tuple[np.ndarray, list[list[str] | str]]]:
+def _read_all(
+    jobs: Sequence[_Job], processes: int, progress: bool
+) -> Iterator[tuple[np.ndarray, list[list[str] | str]]]:
     from rich.progress import track
 
     if processes == 1:

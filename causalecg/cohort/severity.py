@@ -77,9 +77,7 @@ def acuity_grades() -> dict[str, int]:
     return {str(code): int(grade) for code, grade in zip(table["code"], table["grade"], strict=True)}
 
 
-def severity(
-    codes: Collection[str], scale: str, statements: Statements, *, without: Collection[str] = ()
-) -> int:
+def severity(codes: Collection[str], scale: str, statements: Statements, *, without: Collection[str] = ()) -> int:
     """Level 0-3 of a set of statements on a scale.
 
     Args:

@@ -49,7 +49,7 @@ FINDINGS: dict[str, str] = {
 
 @dataclass
 class Parameters:
-    """Ground truth of n records; each array has first dimension n. Times in seconds, voltages in mV, angles in degrees."""
+    """Ground truth of n records (first dimension of each array). Times in seconds, voltages in mV, angles in degrees."""
 
     heart_rate: np.ndarray  # beats per minute
     variability: np.ndarray  # SD of RR over mean RR

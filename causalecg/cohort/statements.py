@@ -139,7 +139,9 @@ def _topics(ecgs: pd.DataFrame, source: PtbXL, asked: Sequence[str], scale: str)
         elif asked:
             raise InputError(f"topic {code} has a cell of fewer than {MINIMUM_CELL} patients; leave it out")
     if not found:
-        raise InputError(f"no statement in {source.folder} has {MINIMUM_CELL} patients in every cell; give more records")
+        raise InputError(
+            f"no statement in {source.folder} has {MINIMUM_CELL} patients in every cell; give more records"
+        )
     return found
 
 

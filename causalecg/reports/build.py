@@ -184,7 +184,7 @@ def number(value: Any) -> str:
 
 
 def interval(value: Mapping[str, float] | None) -> str:
-    """".873 (.861 to .885)", or a dash."""
+    """ ".873 (.861 to .885)", or a dash."""
     if not value or value["estimate"] is None or value["estimate"] != value["estimate"]:
         return "–"
     return f"{value['estimate']:.3f} ({value['low']:.3f} to {value['high']:.3f})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ def graph_figure(graph: CausalGraph) -> str:
     from structural_models.graph import open_backdoor_paths
 
     paths = open_backdoor_paths(graph)
-    on_path = {frozenset(pair) for path in paths for pair in zip(path[:-1], path[1:], strict=True)}
+    on_path = {frozenset(pair) for path in paths for pair in itertools.pairwise(path)}
     with _style():
         figure = _new(5.6, 2.9)
         axes = figure.add_axes((0, 0, 1, 1))

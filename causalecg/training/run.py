@@ -1,6 +1,6 @@
 """One run: an arm, a seed, a cohort, in a folder that can be resumed and read back.
 
-    config.json  run.json  metrics.jsonl  adjuster.json  balance.parquet  model/  objective.safetensors
+config.json  run.json  metrics.jsonl  adjuster.json  balance.parquet  model/  objective.safetensors
 """
 
 from __future__ import annotations
@@ -138,7 +138,9 @@ class Run:
 
         composite = self.record["scorer"] == "composite"
         if not composite and build is None:
-            raise InputError(f"the run in {self.path} trained {self.record['scorer']}; pass the function that builds it")
+            raise InputError(
+                f"the run in {self.path} trained {self.record['scorer']}; pass the function that builds it"
+            )
         found = load_adjuster(self.path)
         if composite:
             from causalecg.models.pretrained import build_model, from_pretrained
@@ -232,9 +234,7 @@ def severity_column(cohort: Cohort, config: RunConfig) -> tuple[str | None, list
         return None, []
     name = config.severity or next(iter(scales))
     if name not in scales:
-        raise InputError(
-            f"cohort {cohort.path} has no severity scale '{name}'; it has {', '.join(scales) or 'none'}"
-        )
+        raise InputError(f"cohort {cohort.path} has no severity scale '{name}'; it has {', '.join(scales) or 'none'}")
     return f"severity_{name}", list(scales[name])
 
 
@@ -311,4 +311,3 @@ def _write(path: Path, record: dict[str, Any]) -> None:
 
 def _name_of(build: Build) -> str:
     return f"{getattr(build, '__module__', '?')}:{getattr(build, '__qualname__', type(build).__qualname__)}"
-

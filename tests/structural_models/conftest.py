@@ -19,7 +19,7 @@ ANSWER = np.array([[[1, 2], [2, 3], [2, 5]], [[2, 4], [4, 6], [5, 7]], [[4, 6], 
 
 @dataclass(frozen=True)
 class Toy:
-    """Three severities, three styles, a binary ECG and answer. ``table`` has 4,000 rows in the law's exact proportions."""
+    """Three severities, three styles, a binary ECG and answer; ``table`` has 4,000 rows in exact proportions."""
 
     table: pd.DataFrame
     do: np.ndarray

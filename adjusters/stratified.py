@@ -1,0 +1,167 @@
+"""Stratified training: wordings exchanged within a question first, then weighted batches dealt out by stratum.
+
+Drawing rows so that severity and style are independent (stratified resampling) works for a table and fails for a
+neural network: under strong confounding the few rows that break the tie are repeated until they are memorised. What is
+done instead has two stages.
+
+1. ``exchange``: every item is asked in the words of another item with the same canonical question of its batch. Style is
+   then independent of everything else by construction, and the encoder learns to read the ECG from all rows, none of
+   them repeated. What it cannot learn is an effect that the style truly has on the answer.
+2. ``weigh``: the rows as they were asked, with weights under which severity and style are independent, in batches that
+   hold every (severity, style) cell in proportion, for ``epochs`` passes. Whatever the style truly does to the answer
+   comes back here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from torch import Tensor
+
+from adjusters.cells import Columns, cell_weights, look_up, overlap_report, pooled_balance, require_overlap
+from adjusters.contract import (
+    Adjuster,
+    Batch,
+    Card,
+    ContractError,
+    LossTerms,
+    NewScorer,
+    Objective,
+    Scorer,
+    Stage,
+    negative_log_likelihood,
+    weighted_mean,
+)
+from structural_models.tabulation import distinct_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from structural_models.estimand import Estimand
+
+QUESTION, CANONICAL = "question", "question_id"
+
+
+class Stratified(Adjuster):
+    """Exchange of wordings, then weighted, stratified batches.
+
+    Args:
+        epochs: passes of the second stage; 0 leaves it out, which presumes that the style has no effect of its own.
+        clip: weights above it are set to it; below one, the quantile to clip at.
+        treatment: column of the treatment; by default the estimand's.
+        by: role or column within which weights are formed; ``None`` = across all items.
+
+    The table must have the columns ``question`` and ``question_id``. Learned: ``cells_`` and ``overlap_`` as for ipw, and
+    ``groups_``: the canonical question of each question text.
+    """
+
+    card = Card(
+        summary="Stratified training: wordings exchanged within a question, then weighted batches by stratum.",
+        needs=("severity", "treatment"),
+        uses=("weights", "batches", "objective"),
+        estimands=("P(A | E, do(Q))", "P(A | do(Q))"),
+        consistent_when="severity is measured without error, suffices, and every style occurs at every severity",
+        source="after Rosenbaum & Rubin 1984 (subclassification)",
+    )
+
+    cells_: dict[str, Any]
+    overlap_: dict[str, Any]
+    groups_: dict[str, int]
+
+    def __init__(
+        self,
+        epochs: int = 1,
+        clip: float | None = None,
+        treatment: str | None = None,
+        by: str | None = "topic",
+    ) -> None:
+        if not isinstance(epochs, int) or epochs < 0:
+            raise ContractError(f"stratified's epochs must be a whole number, at least 0, not {epochs}")
+        if clip is not None and not clip > 0:
+            raise ContractError(f"stratified's clip must be a positive weight, or a quantile below one, not {clip}")
+        self.epochs = epochs
+        self.clip = clip
+        self.treatment = treatment
+        self.by = by
+
+    def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
+        super().fit(table, estimand, rng=rng)
+        for column in (QUESTION, CANONICAL):
+            if column not in table.columns:
+                raise ContractError(f"stratified needs the column '{column}', which the table lacks")
+        columns = self._columns(table)
+        require_overlap("stratified", table, columns)
+        self.cells_ = cell_weights(table, columns, "stabilised", self.clip)
+        self.overlap_ = overlap_report(table, columns, self.weights(table))
+        code = {name: i for i, name in enumerate(sorted(table[CANONICAL].unique()))}
+        self.groups_ = {q: code[c] for q, c in zip(table[QUESTION], table[CANONICAL], strict=True)}
+        return self
+
+    def weights(self, table: pd.DataFrame) -> np.ndarray:
+        return look_up(self.cells_, table, "stratified")
+
+    def batches(self, table: pd.DataFrame, size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:
+        """Rows dealt out like cards, cell by cell: every batch holds each cell in proportion, every row comes once."""
+        rng = np.random.default_rng([seed, epoch])
+        kinds = table["kind"].to_numpy() if "kind" in table.columns else np.full(len(table), "one")
+        _, cell = distinct_rows(table, self.cells_["columns"])
+        dealt = []
+        for kind in sorted(set(kinds)):
+            rows = np.flatnonzero(kinds == kind)
+            order = rows[np.lexsort((rng.random(len(rows)), rng.permutation(int(cell.max()) + 1)[cell[rows]]))]
+            piles = max(1, round(len(rows) / size))
+            dealt += [rng.permutation(order[pile::piles]) for pile in range(piles)]
+        for i in rng.permutation(len(dealt)):
+            yield dealt[i]
+
+    def stages(self) -> tuple[Stage, ...]:
+        exchange = Stage("exchange")
+        if not self.epochs:
+            return (exchange,)
+        return (exchange, Stage("weigh", trains=("weighted",), epochs=self.epochs, reset_optimizer=True))
+
+    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> StratifiedObjective:
+        return StratifiedObjective(scorer, self.groups_)
+
+    def balance(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Standardised mean differences of the strata between styles, within topics, before and after weighting."""
+        return pooled_balance(table, self._columns(table), self.weights(table), overlap=False)
+
+    def _columns(self, table: pd.DataFrame) -> Columns:
+        assert self.estimand_ is not None
+        return Columns.of("stratified", table, self.estimand_, self.treatment, self.by)
+
+
+class StratifiedObjective(Objective):
+    """Part "main" asks each item in another's words, without weights; part "weighted" as it was asked, with weights."""
+
+    parts = ("main", "weighted")
+
+    def __init__(self, scorer: Scorer, groups: Mapping[str, int]) -> None:
+        super().__init__(scorer)
+        self.groups = dict(groups)
+
+    def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
+        if part == "main":
+            per_item = negative_log_likelihood(self.scorer(self._exchanged(batch)), batch)
+            return LossTerms(per_item.mean(), per_item.detach())
+        per_item = negative_log_likelihood(self.scorer(batch), batch)
+        return LossTerms(weighted_mean(per_item, batch), per_item.detach())
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        """Of the items in each other's words: validation rows as they are would reward the shortcut."""
+        return negative_log_likelihood(self(self._exchanged(batch)), batch)
+
+    def _exchanged(self, batch: Batch) -> Batch:
+        """Each question replaced by that of the next item with the same canonical question, round the batch."""
+        members: dict[int, list[int]] = {}
+        for at, question in enumerate(batch.question):
+            if question is not None and question in self.groups:
+                members.setdefault(self.groups[question], []).append(at)
+        question = list(batch.question)
+        for places in members.values():
+            for here, there in zip(places, [*places[1:], places[0]], strict=True):
+                question[here] = batch.question[there]
+        return batch.replace(question=tuple(question))
