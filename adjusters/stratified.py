@@ -4,8 +4,8 @@ Drawing rows so that severity and style are independent (stratified resampling) 
 neural network: under strong confounding the few rows that break the tie are repeated until they are memorised. What is
 done instead has two stages.
 
-1. ``exchange``: every item is asked in the words of another item with the same canonical question of its batch. Style is
-   then independent of everything else by construction, and the encoder learns to read the ECG from all rows, none of
+1. ``exchange``: every item is asked in the words of another item of its batch with the same canonical question. Style
+   is then independent of everything else by construction, and the encoder learns to read the ECG from all rows, none of
    them repeated. What it cannot learn is an effect that the style truly has on the answer.
 2. ``weigh``: the rows as they were asked, with weights under which severity and style are independent, in batches that
    hold every (severity, style) cell in proportion, for ``epochs`` passes. Whatever the style truly does to the answer
@@ -54,7 +54,7 @@ class Stratified(Adjuster):
         by: role or column within which weights are formed; ``None`` = across all items.
 
     The table must have the columns ``question`` and ``question_id``. Learned: ``cells_`` and ``overlap_`` as for ipw, and
-    ``groups_``: the canonical question of each question text.
+    ``groups_``: each question text's canonical question.
     """
 
     card = Card(
@@ -160,8 +160,8 @@ class StratifiedObjective(Objective):
         for at, question in enumerate(batch.question):
             if question is not None and question in self.groups:
                 members.setdefault(self.groups[question], []).append(at)
-        question = list(batch.question)
+        asked = list(batch.question)
         for places in members.values():
             for here, there in zip(places, [*places[1:], places[0]], strict=True):
-                question[here] = batch.question[there]
-        return batch.replace(question=tuple(question))
+                asked[here] = batch.question[there]
+        return batch.replace(question=tuple(asked))

@@ -13,6 +13,8 @@ from structural_models.errors import PositivityError, TableError
 from structural_models.tabulation import Levels, coded, distinct_rows, is_quantity, require_rows
 
 Method = Literal["saturated", "multinomial"]
+#: A fitted probability below it is a sign of separation: the likelihood has no maximum.
+_DETERMINED = 1e-8
 _MAX_ITERATIONS = 5000
 
 
@@ -225,7 +227,8 @@ def _maximum_likelihood(design: np.ndarray, counts: np.ndarray, treatment: str) 
     weight = counts[at, arm].astype(np.float64)
     model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=_MAX_ITERATIONS)
     model.fit(design[at], arm, sample_weight=weight)
-    if int(np.max(model.n_iter_)) >= _MAX_ITERATIONS or np.abs(model.coef_).max() > 1e3:
+    smallest = float(model.predict_proba(design[at]).min())
+    if int(np.max(model.n_iter_)) >= _MAX_ITERATIONS or smallest < _DETERMINED:
         raise PositivityError(
             f"the multinomial propensity of '{treatment}' does not converge: some arm is (almost) determined by the "
             "covariates; use the saturated propensity with smoothing, or merge levels"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -32,16 +34,16 @@ def accuracy(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> 
     rows = []
     for i, name in enumerate(names):
         plain, even = (boot.proportion(i, *pair) for pair in ((estimate, drawn), balanced))
-        less = boot.interval(lambda m, i=i: m[..., 0] - m[..., i], estimate, drawn) if i else None
-        rows.append(_row(name, plain, even, less))
-    gain = boot.interval(lambda m: m[..., 0] - m[..., 1], estimate, drawn)
+        rows.append(_row(name, plain, even, boot.interval(_gain_over(i), estimate, drawn) if i else None))
+    gain = boot.interval(_gain_over(1), estimate, drawn)
+    own = boot.proportion(0, estimate, drawn)
     test = mcnemar(stacked[:, 0] == 1, stacked[:, 1] == 1)
     return AuditResult(
         name="accuracy",
         question=QUESTION,
         run_id=run_id,
         estimate=float(estimate[0]),
-        interval=(rows[0]["low"], rows[0]["high"]),
+        interval=(own.low, own.high),
         measure=f"accuracy on {outcomes.split}",
         p_value=test.mid_p,
         threshold="more than the majority answer's accuracy",
@@ -54,6 +56,10 @@ def accuracy(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> 
         + (", two patients to an item" if boot.dyadic else "")
         + f"; McNemar against the majority answer: mid-p {test.mid_p:.3g}, exact {test.exact:.3g}.",
     )
+
+
+def _gain_over(column: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda means: means[..., 0] - means[..., column]
 
 
 def _row(name: str, plain: Interval, even: Interval, less: Interval | None) -> dict[str, object]:

@@ -26,7 +26,9 @@ def draw_donors(table: pd.DataFrame, *, answer: Answer, severity: str | None, rn
     patient = patient_codes(table["patient_ids"])
     answers = pd.factorize(pd.Series([frozenset(a) for a in table["answer"]], dtype=object))
     level = np.zeros(len(table), dtype=np.int64) if severity is None else pd.factorize(table[severity])[0]
-    for rows in table.groupby("question_id", sort=True).indices.values():
+    question = pd.factorize(table["question_id"], sort=True)[0]
+    for code in range(int(question.max(initial=-1)) + 1):
+        rows = np.flatnonzero(question == code)
         allowed = _compatible(answers[1], answers[0][rows], answer)
 
         def fits(item: np.ndarray, donor: np.ndarray, allowed: np.ndarray = allowed) -> np.ndarray:
@@ -34,7 +36,7 @@ def draw_donors(table: pd.DataFrame, *, answer: Answer, severity: str | None, rn
             same = level[item] == level[donor]
             return np.asarray(apart & same & allowed[answers[0][item], answers[0][donor]])
 
-        left = np.asarray(rows)
+        left = rows
         for _ in range(_ATTEMPTS):
             drawn = rng.choice(rows, len(left))
             good = fits(left, drawn)

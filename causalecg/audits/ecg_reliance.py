@@ -166,7 +166,7 @@ def no_ecg(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> Au
         required=False,
         table=pd.DataFrame([{"what": what, **interval.as_dict()} for what, interval in rows]),
         figure={"kind": "forest"},
-        note="A sound model may keep its answer where the ECG is normal; only an answer that never changes is a failure.",
+        note="A sound model may keep its answer where the ECG is normal; only one that never changes is a failure.",
     )
 
 
@@ -186,7 +186,7 @@ def share_verdict(excess: Interval, due: Interval, contrast: Interval, boot: Clu
 
 
 def _oracle(outcomes: Outcomes, run_id: str, intervention: str) -> str | None:
-    """The oracle of the same seed, else the first, that has been scored under the intervention; never the run itself."""
+    """The oracle of the same seed, else the first, that was scored under the intervention; never the run itself."""
     runs = outcomes.score_set.runs
     able = [
         name
@@ -195,4 +195,4 @@ def _oracle(outcomes: Outcomes, run_id: str, intervention: str) -> str | None:
     ]
     seed = runs[run_id].get("seed")
     same = [name for name in able if runs[name].get("seed") == seed]
-    return (same or able or [None])[0]
+    return next(iter(same or able), None)

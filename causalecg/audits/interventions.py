@@ -110,7 +110,8 @@ def intervene(
     if kind == "intact":
         return Changed(plain, 0)
     if kind == "no_ecg":
-        return Changed(plain.assign(ecg_ids=[[] for _ in range(len(table))]), 0)
+        plain["ecg_ids"] = pd.Series([[] for _ in range(len(table))], index=table.index, dtype=object)
+        return Changed(plain, 0)
     if kind == "wording":
         return _reworded(plain, cohort.wordings, options, rng)
     chosen = dict(pair.split("=") for pair in options.split(","))

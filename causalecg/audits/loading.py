@@ -78,7 +78,7 @@ def _made_by(text: str) -> Scorer:
     scorer = factory()
     if not callable(scorer):
         raise InputError(f"'{text}' returned a {type(scorer).__name__}, which is not a scorer: it cannot be called")
-    return scorer  # type: ignore[no-any-return]
+    return scorer
 
 
 def _column(cohort: Cohort, severity: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,12 +104,12 @@ class Outcomes:
         """Resampling of the patients of some items; the same draws for the same items and seed."""
         return ClusterBootstrap(self.patients[asked], rng=np.random.default_rng([seed, 7]), replicates=replicates)
 
-    def _coded(self, answers: Sequence[object] | pd.Series) -> np.ndarray:
+    def _coded(self, answers: Sequence[Any] | pd.Series) -> np.ndarray:
         return np.fromiter(self._each_code(answers), dtype=np.int64, count=len(answers))
 
-    def _each_code(self, answers: Sequence[object] | pd.Series) -> Iterator[int]:
+    def _each_code(self, answers: Sequence[Any] | pd.Series) -> Iterator[int]:
         for answer in answers:
             if answer is None or isinstance(answer, float):
                 yield -1
             else:
-                yield self._codes.setdefault(frozenset(answer), len(self._codes))  # type: ignore[call-overload]
+                yield self._codes.setdefault(frozenset(answer), len(self._codes))

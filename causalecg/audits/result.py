@@ -100,5 +100,5 @@ def overall(results: list[AuditResult]) -> Verdict:
     verdicts = {result.verdict for result in results if result.required}
     for verdict in ("fail", "not assessed", "inconclusive"):
         if verdict in verdicts:
-            return verdict  # type: ignore[return-value]
+            return verdict
     return "pass" if verdicts else "not assessed"

@@ -190,7 +190,9 @@ def _record_run(out: Path, run_id: str, about: dict[str, Any]) -> None:
         raise InputError(f"role '{about['role']}' is none of {', '.join(ROLES)}")
     out.mkdir(parents=True, exist_ok=True)
     path = out / "runs.json"
-    record = json.loads(path.read_text()) if path.exists() else {"schema_version": SCHEMA_VERSION, "runs": {}}
+    record: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "runs": {}}
+    if path.exists():
+        record = json.loads(path.read_text())
     for name, other in record["runs"].items():
         if other["cohort_hash"] != about["cohort_hash"]:
             raise InputError(f"{out} holds scores on another cohort (run {name}); choose another --out")

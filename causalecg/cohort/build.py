@@ -107,23 +107,25 @@ def _with_ecgs(found: EcgQa, have: set[str]) -> tuple[pd.DataFrame, pd.DataFrame
 def _items(questions: pd.DataFrame, ecgs: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     patient = dict(zip(ecgs["ecg_id"], ecgs["patient_id"], strict=True))
     items = questions.assign(
-        patient_ids=[[patient[i] for i in ids] for ids in questions["ecg_ids"]],
         pattern=[pattern_of(q, a) for q, a in zip(questions["question"], questions["attribute"], strict=True)],
         environment=OFFICIAL,
         reworded=False,
     )
+    patients = [[patient[i] for i in ids] for ids in questions["ecg_ids"]]
+    items["patient_ids"] = pd.Series(patients, index=items.index, dtype=object)
     names = _wording_names(items)
     parts, held_out = [], {}
-    for template, rows in items.groupby("template_id", sort=True):
-        patterns = sorted(rows["pattern"].unique(), key=lambda p: names[str(template), p])
+    for template in sorted(items["template_id"].unique()):
+        rows = items[items["template_id"] == template]
+        patterns = sorted(rows["pattern"].unique(), key=lambda p: names[template, p])
         if set(rows["split"]) != {"train"}:
             learned = set(rows.loc[rows["split"] != "test", "pattern"])
-            held_out[str(template)] = {p for p in patterns if p not in learned} if learned else set()
+            held_out[template] = {p for p in patterns if p not in learned} if learned else set()
             parts.append(rows)
             continue
         rng = np.random.default_rng([seed, int(template)])
         hidden = set(patterns[-HELD_OUT_WORDINGS:]) if len(patterns) > HELD_OUT_WORDINGS else set()
-        held_out[str(template)] = hidden
+        held_out[template] = hidden
         parts.append(_development(rows, patterns, hidden, rng))
     items = pd.concat(parts).sort_index().reset_index(drop=True)
     items["wording_id"] = [names[t, p] for t, p in zip(items["template_id"], items["pattern"], strict=True)]
@@ -153,15 +155,16 @@ def _development(rows: pd.DataFrame, patterns: list[str], hidden: set[str], rng:
     split = [joint_split(ids, DEVELOPMENT_SHARES, DEVELOPMENT) for ids in rows["patient_ids"]]
     rows = rows[[where is not None for where in split]]
     split = [where for where in split if where is not None]
-    pattern, question, moved = [], [], []
-    for where, row in zip(split, rows.itertuples(), strict=True):
+    pattern: list[str] = []
+    question: list[str] = []
+    for where, own, asked, attribute in zip(split, rows["pattern"], rows["question"], rows["attribute"], strict=True):
         right = [p for p in patterns if (p in hidden) == (where == "test" and bool(hidden))]
-        stays = row.pattern in right
-        chosen = row.pattern if stays else right[int(rng.integers(len(right)))]
-        pattern.append(chosen)
-        question.append(row.question if stays else fill(chosen, row.question, row.attribute))
-        moved.append(not stays)
-    return rows.assign(split=split, environment=DEVELOPMENT, pattern=pattern, question=question, reworded=moved)
+        stays = own in right
+        pattern.append(own if stays else right[int(rng.integers(len(right)))])
+        question.append(asked if stays else fill(pattern[-1], asked, attribute))
+    moved = rows["pattern"].to_numpy() != np.array(pattern, dtype=object)
+    side = np.array(split, dtype=object)
+    return rows.assign(split=side, environment=DEVELOPMENT, pattern=pattern, question=question, reworded=moved)
 
 
 def _wordings(items: pd.DataFrame, names: dict[tuple[str, str], str], held_out: dict[str, set[str]]) -> pd.DataFrame:
@@ -171,15 +174,16 @@ def _wordings(items: pd.DataFrame, names: dict[tuple[str, str], str], held_out: 
     by_template: dict[str, list[tuple[str, str]]] = {}
     for (template, pattern), name in names.items():
         by_template.setdefault(template, []).append((pattern, name))
-    for row in first.itertuples():
-        for pattern, name in by_template[row.template_id]:
+    columns = (first[name] for name in ("question_id", "template_id", "question", "attribute"))
+    for question_id, template, question, attribute in zip(*columns, strict=True):
+        for pattern, name in by_template[template]:
             rows.append(
                 {
-                    "question_id": row.question_id,
+                    "question_id": question_id,
                     "wording_id": name,
                     "style": ANY_STYLE,
-                    "held_out": pattern in held_out[row.template_id],
-                    "question": fill(pattern, row.question, row.attribute),
+                    "held_out": pattern in held_out[template],
+                    "question": fill(pattern, question, attribute),
                 }
             )
     return pd.DataFrame(rows)

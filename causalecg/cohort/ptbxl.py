@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,8 @@ def read_ptbxl(folder: str | Path) -> PtbXL:
     if missing:
         raise InputError(f"{folder / 'ptbxl_database.csv'} lacks the column(s) {', '.join(missing)}")
     rows, skipped, seen = [], [], set()
-    for line, record in enumerate(table.to_dict("records"), start=2):
+    records: list[dict[Any, str]] = table.to_dict("records")
+    for line, record in enumerate(records, start=2):
         name = record["ecg_id"].strip() or f"line {line}"
         try:
             row = _ecg(record)
@@ -69,7 +71,7 @@ def read_ptbxl(folder: str | Path) -> PtbXL:
     return PtbXL(folder, pd.DataFrame(rows), statements, pd.DataFrame(skipped, columns=["kind", "id", "reason"]))
 
 
-def _ecg(record: dict[str, str]) -> dict[str, object]:
+def _ecg(record: dict[Any, str]) -> dict[str, object]:
     codes = ast.literal_eval(record["scp_codes"])
     if not isinstance(codes, dict):
         raise ValueError("scp_codes is not a dictionary")
@@ -130,7 +132,8 @@ def waveforms(
                 store[len(kept)] = signals[i]
                 kept.append(start + i)
                 quality.append(found)
-        table = ecgs.iloc[kept].assign(quality=quality).reset_index(drop=True)
+        table = ecgs.iloc[kept].reset_index(drop=True)
+        table["quality"] = pd.Series(quality, index=table.index, dtype=object)
         yield Waveforms(table, store[: len(kept)], pd.DataFrame(skipped, columns=["kind", "id", "reason"]))
         del store
 

@@ -14,7 +14,7 @@ def patient_split(patient_id: str, shares: Mapping[str, float], salt: str) -> st
         place -= share
         if place < 0:
             return name
-    return next(reversed(shares))
+    return list(shares)[-1]
 
 
 def joint_split(patient_ids: Sequence[str], shares: Mapping[str, float], salt: str) -> str | None:

@@ -203,8 +203,9 @@ def _markdown(record: dict[str, Any]) -> str:
     lines += [f"- {_plain(line)}" for line in record["remarks"]] + [""]
     lines += ["| run | audit | estimate | verdict | threshold |", "|---|---|---|---|---|"]
     for audit in record["audits"]:
-        low, high = audit["interval"] or (None, None)
-        value = interval(None if low is None else {"estimate": audit["estimate"], "low": low, "high": high})
+        limits = audit["interval"]
+        shown = limits and {"estimate": audit["estimate"], "low": limits[0], "high": limits[1]}
+        value = interval(shown)
         cells = (audit["run_id"], audit["name"], f"{value} {audit['measure']}", audit["verdict"], audit["threshold"])
         lines.append("| " + " | ".join(_plain(cell) for cell in cells) + " |")
     if record["estimand"]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ def balance_figure(balance: pd.DataFrame, title: str) -> str:
         figure = _new(5.6, 0.9 + 0.28 * len(table))
         axes = figure.subplots()
         axes.axvline(0.1, color=GREY, linewidth=1, linestyle=":")
-        for place, row in enumerate(table.itertuples()):
-            axes.plot([row.smd_before, row.smd_after], [place, place], color="#cfd6dd", linewidth=1.5, zorder=1)
+        for place, pair in enumerate(table[["smd_before", "smd_after"]].to_numpy(dtype=np.float64)):
+            axes.plot(pair, [place, place], color="#cfd6dd", linewidth=1.5, zorder=1)
         axes.scatter(table["smd_before"], range(len(table)), color=SECOND, s=26, label="before", zorder=2)
         axes.scatter(table["smd_after"], range(len(table)), color=GOOD, s=26, label="after", zorder=2)
         labels = [f"{row.covariate} {row.level}".strip() for row in table.itertuples()]

@@ -44,7 +44,8 @@ def ecg_paper(signal: np.ndarray, leads: tuple[str, ...], rate_hz: float, label:
         parts.append(_trace(signal[place[_RHYTHM]], rate_hz, 0.0, seconds, len(_ROWS)))
         parts.append(_name(_RHYTHM, 0.0, len(_ROWS)))
     parts.append(
-        f'<text x="{width - _MARGIN_MM:g}" y="{height - 1.5:g}" text-anchor="end" class="speed">25 mm/s, 10 mm/mV</text>'
+        f'<text x="{width - _MARGIN_MM:g}" y="{height - 1.5:g}" text-anchor="end" class="speed">'
+        "25 mm/s, 10 mm/mV</text>"
     )
     parts.append("</svg>")
     return "".join(parts)

@@ -21,7 +21,7 @@ class RunConfig(BaseModel):
         batch_size: items per step.
         learning_rate, weight_decay: AdamW; the rate warms up over the first ``warmup`` share of a stage, then follows a
             cosine to zero.
-        clip_norm: largest gradient norm of a part. A tight bound undoes weighting: it clips the batches with heavy rows.
+        clip_norm: largest gradient norm of a part. A tight bound undoes weighting: it clips batches with heavy rows.
         patience: stop a stage after so many epochs without a better validation loss and go back to the best one;
             0 = never stop early.
         severity: severity scale of the cohort; ``None`` = its first.

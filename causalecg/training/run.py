@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from adjusters.contract import Adjuster, Objective
 from adjusters.registry import adjuster, adjuster_class, load_adjuster, option_names
@@ -145,7 +146,7 @@ class Run:
         if composite:
             from causalecg.models.pretrained import build_model, from_pretrained
 
-            main = from_pretrained(self.path / "model")
+            main: nn.Module = from_pretrained(self.path / "model")
             leads, texts = int(self.record["leads"]), list(self.record["texts"])
             build = lambda seed: build_model(self.config.model, texts=texts, leads=leads, seed=seed)  # noqa: E731
         else:
@@ -182,7 +183,7 @@ def _train(
     learned = found.rewrite(train_table, rng=rewrite_rng)
     for table in (learned, valid_table):
         refuse_test_rows(table, cohort, config)
-    rows = [_rows(cohort, found, arm, table) for table in (learned, valid_table)]
+    rows, valid_rows = (_rows(cohort, found, arm, table) for table in (learned, valid_table))
 
     texts = _texts(cohort, learned, words)
     build = build or composite_builder(cohort, config, texts)
@@ -203,7 +204,7 @@ def _train(
         "texts": texts,
     }
     with training_bar(str(arm), progress) as report:
-        loop = Loop(objective, found, *rows, config, seed=seed_of(streams[0]), folder=out, report=report)
+        loop = Loop(objective, found, rows, valid_rows, config, seed=seed_of(streams[0]), folder=out, report=report)
         loop.run()
     if loop.accelerator.is_main_process:
         _finish(out, objective, found, learned, record)
