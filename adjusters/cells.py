@@ -40,7 +40,7 @@ class Columns:
 
     @classmethod
     def of(cls, name: str, table: pd.DataFrame, estimand: Estimand, treatment: str | None, by: str | None) -> Columns:
-        """By an estimand's roles. ``treatment``: a column; ``by``: a role or a column. ContractError: one is missing."""
+        """By an estimand's roles. ``treatment``: a column; ``by``: a role or column. ContractError: one is missing."""
         within = None if by is None else estimand.roles.get(by, by)
         adjusted = dict.fromkeys((estimand.roles["severity"], *estimand.adjustment_columns))
         strata = tuple(column for column in adjusted if column != within)

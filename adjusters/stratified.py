@@ -53,8 +53,8 @@ class Stratified(Adjuster):
         treatment: column of the treatment; by default the estimand's.
         by: role or column within which weights are formed; ``None`` = across all items.
 
-    The table must have the columns ``question`` and ``question_id``. Learned: ``cells_`` and ``overlap_`` as for ipw, and
-    ``groups_``: each question text's canonical question.
+    The table must have the columns ``question`` and ``question_id``. Learned: ``cells_`` and ``overlap_`` as for ipw,
+    and ``groups_``: each question text's canonical question.
     """
 
     card = Card(
