@@ -85,6 +85,7 @@ def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
 
 def from_pretrained(folder: str | Path) -> EncoderProjectorLLM:
     """Read back what :func:`save_pretrained` wrote. Raises InputError where it is not there or does not fit."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -93,7 +94,7 @@ def from_pretrained(folder: str | Path) -> EncoderProjectorLLM:
         about = json.loads((folder / "config.json").read_text())
         config = ModelConfig(**about["config"])
         state = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"{folder} holds no readable model: {str(error).splitlines()[0]}") from error
     if _is_named(config):
         language_model, tokenizer = load_language_model(config)

@@ -81,7 +81,8 @@ def train(
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
-        _train(cohort, arm, config, seed, out, scorer, progress, record)
+        with torch.enable_grad():
+            _train(cohort, arm, config, seed, out, scorer, progress, record)
     finally:
         torch.set_num_threads(threads)
     return Run.open(out)
@@ -285,7 +286,7 @@ def _claim(out: Path, about: dict[str, Any], config: RunConfig) -> dict[str, Any
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text())
         differs = [name for name, value in about.items() if found.get(name) != value]
-        if RunConfig.read(out / "config.json") != config:
+        if json.loads((out / "config.json").read_text()) != config.model_dump(mode="json"):
             differs.append("configuration")
         if differs:
             raise InputError(f"{out} holds a run with another {differs[0].replace('_', ' ')}; choose another --out")

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+
+from causalecg.errors import InputError
+from causalecg.models.config import ModelConfig
+from causalecg.models.pretrained import build_model, from_pretrained, save_pretrained
+
+TEXTS = ["Is it normal?", " yes", " no", " not sure"]
+
+
+@torch.no_grad()
+def test_saved_and_read_back(model, batch, tmp_path) -> None:
+    save_pretrained(model, tmp_path / "m")
+    again = from_pretrained(tmp_path / "m")
+    assert torch.equal(model(batch), again(batch))
+    assert not list((tmp_path / "m").rglob("*.bin")) and not list((tmp_path / "m").rglob("*.pt"))
+
+
+def test_same_seed_same_weights_and_the_global_generator_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    first, second, other = (build_model(ModelConfig(), texts=TEXTS, leads=12, seed=s).state_dict() for s in (3, 3, 4))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_any_transformers_language_model_with_its_own_tokenizer(tmp_path, batch) -> None:
+    """GPT-2 architecture, its own byte-level tokenizer, saved as transformers saves; then frozen and trained."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=300, special_tokens=["<|endoftext|>"],
+                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    )  # fmt: skip
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|endoftext|>")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, n_positions=256))
+    theirs.save_pretrained(tmp_path / "gpt2")
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    config = ModelConfig(language_model=str(tmp_path / "gpt2"))
+    model = build_model(config, texts=[], leads=12, seed=0).eval()
+    assert all(not p.requires_grad for p in model.language_model.parameters())
+    with torch.no_grad():
+        scores = model(batch)
+        alone = model(batch.select([1]))
+    assert torch.allclose(scores[1], alone[0], atol=2e-5)
+    save_pretrained(model, tmp_path / "m")
+    # A frozen language model is named, not copied.
+    assert not (tmp_path / "m" / "language_model").exists()
+    with torch.no_grad():
+        assert torch.equal(from_pretrained(tmp_path / "m")(batch), scores)
+    trained = build_model(config.model_copy(update={"train_language_model": True}), texts=[], leads=12, seed=0)
+    assert all(p.requires_grad for p in trained.language_model.parameters())
+
+
+def test_nothing_is_unpickled(tmp_path, model) -> None:
+    class Bomb:
+        def __reduce__(self):
+            return (pytest.fail, ("a pickle was loaded",))
+
+    save_pretrained(model, tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").unlink()
+    for name in ("pytorch_model.bin", "model.safetensors", "model.pt"):
+        (tmp_path / "m" / name).write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(InputError, match="holds no readable model"):
+        from_pretrained(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"encoder": "resnt"}, "unknown encoder 'resnt'"),
+        ({"encoder_options": {"depth_": 3}}, "does not take these options"),
+        ({"language_model": "/nowhere/at/all"}, "/nowhere/at/all"),
+    ],
+)
+def test_what_cannot_be_built_is_said(change, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        build_model(ModelConfig(**change), texts=TEXTS, leads=12, seed=0)
