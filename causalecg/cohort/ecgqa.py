@@ -159,7 +159,8 @@ def fill(pattern: str, question: str, attribute: list[str]) -> str:
     """Another wording's pattern, with what ``question`` asks about put in."""
     lead = _LEAD.search(question)
     text = pattern if lead is None else pattern.replace("lead {lead}", lead.group(0))
-    return text.replace("{attribute}", attribute[0]) if attribute else text
+    text = text.replace("{attribute}", attribute[0]) if attribute else text
+    return text[:1].upper() + text[1:]
 
 
 def _answer_spaces(path: Path) -> dict[str, list[str]]:

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from causalecg.cohort.build import build_cohort
+from causalecg.cohort.describe import describe_cohort
+from causalecg.cohort.ecgqa import fill, pattern_of, read_ecgqa
+from causalecg.cohort.ptbxl import read_ptbxl, read_record
+from causalecg.cohort.schema import Cohort, patient_overlap
+from causalecg.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def built(small_ptbxl, small_ecgqa, tmp_path_factory) -> Cohort:
+    out = tmp_path_factory.mktemp("built") / "c"
+    build_cohort(out, ptbxl=small_ptbxl, ecgqa=small_ecgqa, processes=1, progress=False)
+    return Cohort.open(out)
+
+
+def test_the_official_table(small_ptbxl) -> None:
+    found = read_ptbxl(small_ptbxl)
+    assert len(found.ecgs) == 40
+    first = found.ecgs.iloc[0]
+    assert (first["ecg_id"], first["patient_id"], first["sex"], first["age"]) == ("1", "1001", "female", 41.0)
+    assert found.ecgs.set_index("ecg_id").loc["3", "age"] == 90.0  # 300 is PTB-XL's "above 89"
+    assert first["labels"] == ["AFIB", "LVH"]  # likelihood 0 means unknown, and counts
+
+
+def test_malformed_and_repeated_rows_are_skipped_and_named(small_ptbxl, tmp_path) -> None:
+    folder = tmp_path / "p"
+    shutil.copytree(small_ptbxl, folder, ignore=shutil.ignore_patterns("records100"))
+    table = pd.read_csv(folder / "ptbxl_database.csv", dtype=str)
+    table.loc[0, "scp_codes"] = "{'NORM': 100.0"
+    table.loc[1, "patient_id"] = ""
+    table.loc[2, "ecg_id"] = "5"
+    table.to_csv(folder / "ptbxl_database.csv", index=False)
+    found = read_ptbxl(folder)
+    assert len(found.ecgs) == 37
+    assert found.skipped["id"].tolist() == ["1", "2", "5"]
+    assert "ecg_id occurs twice" in found.skipped["reason"].iloc[2]
+    table.drop(columns="scp_codes").to_csv(folder / "ptbxl_database.csv", index=False)
+    with pytest.raises(InputError, match="lacks the column.*scp_codes"):
+        read_ptbxl(folder)
+    with pytest.raises(InputError, match=r"holds no ptbxl_database\.csv"):
+        read_ptbxl(tmp_path)
+
+
+def test_malformed_questions_are_skipped_with_a_reason(small_ecgqa) -> None:
+    found = read_ecgqa(small_ecgqa)
+    reasons = dict(zip(found.skipped["id"], found.skipped["reason"], strict=True))
+    expected = {
+        0: "not an object", 1: "no question_id", 2: "occurs twice", 3: "answer space", 4: "answer space",
+        5: "ECG of another split", 6: "2 ECG", 7: "unknown question_type", 8: "template 99", 9: "empty question",
+    }  # fmt: skip
+    for number, part in expected.items():
+        assert part in reasons[f"train/900.json[{number}]"]
+    assert "malformed" in reasons["train/901.json"]
+    assert len(found.skipped) == 11
+    assert len(read_ecgqa(small_ecgqa, "template").skipped) == 0
+
+
+def test_answers_are_sets_and_answer_spaces_are_the_templates(small_ecgqa) -> None:
+    questions = read_ecgqa(small_ecgqa).questions.set_index("sample")
+    row = questions.loc["train/100"]
+    assert row["kind"] == "set"
+    assert row["answer"] == ["qt interval", "rr interval"]
+    assert row["candidates"] == ["none", "qt interval", "rr interval"]
+    assert questions.loc["train/1", "kind"] == "one"
+    # One question_id is asked of several leads: they are different canonical questions.
+    assert set(questions[questions["template_id"] == "26"]["question_id"]) == {"5/I", "5/V6", "5/aVF"}
+
+
+def test_wordings_are_patterns() -> None:
+    pattern = pattern_of("Is there static noise in lead aVL?", ["static noise"])
+    assert pattern == "Is there {attribute} in lead {lead}?"
+    assert fill(pattern, "Does lead V2 show burst noise?", ["burst noise"]) == "Is there burst noise in lead V2?"
+
+
+def test_missing_and_unreadable_waveforms_are_skipped_and_fatal_only_alone(built, small_ptbxl, tmp_path) -> None:
+    skipped = pd.read_csv(built.path / "skipped.csv")
+    ecgs = skipped[skipped["kind"] == "ecg"].set_index("id")["reason"]
+    assert ecgs.loc["39"] == "missing waveform"
+    assert ecgs.loc["40"].startswith("unreadable waveform")
+    assert (skipped["reason"] == "ECG is not among the records").sum() > 0
+    assert len(built.ecgs) == len(built.signals) == 38
+    empty = tmp_path / "none"
+    shutil.copytree(small_ptbxl, empty, ignore=shutil.ignore_patterns("records100"))
+    with pytest.raises(InputError, match="none of the .* questions"):
+        build_cohort(tmp_path / "o", ptbxl=empty, ecgqa=built_ecgqa(built), processes=1, progress=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["none"]  # nothing half-written
+
+
+def built_ecgqa(built: Cohort):
+    return built.path.parent.parent / "ecgqa0"
+
+
+def test_signals_are_the_records(built, small_ptbxl) -> None:
+    import wfdb
+
+    record = wfdb.rdrecord(str(small_ptbxl / "records100" / "00000" / "00007_lr"))
+    stored = built.signals.read([built.ecg_rows["7"]])[0]
+    assert built.signals.leads[3:6] == ("aVR", "aVL", "aVF")
+    assert np.abs(stored - record.p_signal.T).max() <= 0.0005 + 1e-6  # half a microvolt, and float32
+
+
+def test_official_and_development_splits(built) -> None:
+    items = built.items
+    official, development = (items[items["environment"] == name] for name in ("official", "development"))
+    assert set(development["template_id"]) == {"26"}
+    for part in (official, development):
+        assert patient_overlap(part) == set()
+    held = set(map(tuple, built.wordings.loc[built.wordings["held_out"], ["question_id", "wording_id"]].to_numpy()))
+    for row in items.itertuples():
+        assert ((row.question_id, row.wording_id) in held) == (row.split == "test"), row.item_id
+    text = built.wordings.set_index(["question_id", "wording_id"])["question"]
+    for row in items.itertuples():
+        assert row.question == text.loc[(row.question_id, row.wording_id)]
+
+
+def test_pairs_have_both_patients_and_both_severities(built) -> None:
+    pairs = built.items[built.items["question_type"] == "comparison_irrelevant-query"]
+    assert {len(p) for p in pairs["patient_ids"]} == {2}
+    both = pairs[["severity_acuity_1", "severity_acuity_2"]]
+    assert (both.max(axis=1) == pairs["severity_acuity"]).all()
+    single = built.items[built.items["question_type"] == "single-verify"]
+    assert (single["severity_burden_2"] == -1).all()
+
+
+def test_same_seed_same_bytes(small_ptbxl, small_ecgqa, built, tmp_path) -> None:
+    build_cohort(tmp_path / "again", ptbxl=small_ptbxl, ecgqa=small_ecgqa, processes=2, progress=False)
+    assert Cohort.open(tmp_path / "again").hash == built.hash
+
+
+def test_a_high_rate_record_stands_in_for_a_missing_low_rate_one(tmp_path) -> None:
+    import wfdb
+
+    t = np.arange(5000) / 500
+    wave = np.stack([np.sin(2 * np.pi * 3 * t) * (k + 1) / 12 for k in range(12)], 1)
+    wfdb.wrsamp(
+        "hr", fs=500, units=["mV"] * 12, sig_name=[f"V{k}" for k in range(1, 7)] + ["I", "II", "III", "aVR", "aVL", "aVF"],
+        p_signal=wave, fmt=["16"] * 12, write_dir=str(tmp_path), adc_gain=[5000.0] * 12, baseline=[0] * 12,
+    )  # fmt: skip
+    record, flags = read_record([str(tmp_path / "lr"), str(tmp_path / "hr")], rate_hz=100, samples=1000)
+    assert {"resampled", "reordered"} <= set(flags)
+    wanted = np.sin(2 * np.pi * 3 * np.arange(1000) / 100) * 7 / 12  # lead I came seventh
+    assert np.abs(record[0] - wanted)[20:-20].max() < 0.01
+    with pytest.raises(InputError, match="missing waveform"):
+        read_record([str(tmp_path / "lr")], rate_hz=100, samples=1000)
+
+
+def test_the_description_counts_and_tests_independence(built) -> None:
+    found = describe_cohort(built)
+    assert sum(group["items"] for group in found["groups"]) == len(built.items)
+    test = found["groups"][0]["wording_on_severity"]["acuity"]
+    assert test["df"] >= 0 and (test["df"] == 0 or 0 <= test["p"] <= 1)
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["paraphrased", "template"])
+def test_the_real_questions_are_kept_as_counted(real_data, tmp_path, form: str) -> None:
+    build_cohort(
+        tmp_path / "c", ptbxl=real_data / "ptbxl", ecgqa=real_data / "ecgqa" / "ptbxl", form=form, progress=False
+    )
+    cohort = Cohort.open(tmp_path / "c")
+    items = cohort.items
+    assert len(cohort.ecgs) == 6000
+    counts = items.groupby(["environment", "split"]).size()
+    assert counts["development"].sum() == 2785
+    assert counts["official"].to_dict() == {"test": 587, "train": 7094, "valid": 2456}
+    noise = items[items["environment"] == "development"]
+    assert len({p for ids in noise["patient_ids"] for p in ids}) == 1686
+    assert noise["answer"].str[0].value_counts(normalize=True).iloc[0] == pytest.approx(0.902, abs=5e-4)
+    test = items[(items["environment"] == "official") & (items["split"] == "test")]
+    assert test["answer"].map(lambda a: tuple(sorted(a))).nunique() == 64
+    skipped = pd.read_csv(cohort.path / "skipped.csv")
+    assert skipped["reason"].value_counts().to_dict() == {"ECG is not among the records": 9867}

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from causalecg.cohort.signals import LEADS, SignalStore, SignalWriter, clean_record, resample, to_microvolts
+from causalecg.errors import InputError
+
+
+@pytest.fixture
+def record() -> np.ndarray:
+    """A 12-lead record that obeys Einthoven and Goldberger."""
+    rng = np.random.default_rng(0)
+    i, ii = rng.standard_normal((2, 1000)) * 0.3
+    limb = [i, ii, ii - i, -(i + ii) / 2, i - ii / 2, ii - i / 2]
+    return np.stack([*limb, *rng.standard_normal((6, 1000)) * 0.3])
+
+
+def clean(signal, names=LEADS, *, rate_hz=100.0, samples=1000, **more):
+    return clean_record(signal, names, rate_hz=rate_hz, to_hz=100.0, samples=samples, **more)
+
+
+def test_a_sound_record_is_left_alone(record) -> None:
+    found, flags = clean(record)
+    assert flags == [] and np.array_equal(found, record)
+
+
+def test_order_units_and_case(record) -> None:
+    order = np.random.default_rng(1).permutation(12)
+    found, flags = clean(record[order] * 1000, [LEADS[k].upper() for k in order], units=["uV"] * 12)
+    assert flags == ["reordered"] and np.allclose(found, record, atol=1e-12)
+    with pytest.raises(InputError, match="unknown voltage unit ounces"):
+        clean(record, units=["ounces"] * 12)
+
+
+@pytest.mark.parametrize("missing", ["I", "III", "aVF"])
+def test_a_missing_limb_lead_is_derived_exactly(record, missing: str) -> None:
+    keep = [k for k, name in enumerate(LEADS) if name != missing]
+    found, flags = clean(record[keep], [LEADS[k] for k in keep])
+    assert f"derived:{missing}" in flags
+    assert np.allclose(found, record, atol=1e-12)
+
+
+def test_a_missing_chest_lead_gaps_and_flat_leads(record) -> None:
+    keep = [k for k in range(12) if LEADS[k] != "V4"]
+    signal = record[keep].copy()
+    names = [LEADS[k] for k in keep]
+    signal[names.index("V2"), 100:103] = np.nan
+    signal[names.index("V3")] = np.nan
+    signal[names.index("V6")] = 0.4
+    found, flags = clean(signal, names)
+    assert {"missing:V4", "nan:V2", "nan:V3", "flat:V6"} <= set(flags)
+    row = {name: found[k] for k, name in enumerate(LEADS)}
+    assert (row["V4"] == 0).all() and (row["V3"] == 0).all()
+    a, b = record[LEADS.index("V2")][[99, 103]]
+    assert np.allclose(row["V2"][99:104], np.linspace(a, b, 5))
+
+
+def test_length_and_range(record) -> None:
+    assert clean(record, samples=900)[1] == ["cropped"]
+    longer, flags = clean(record, samples=1100)
+    assert flags == ["padded"] and (longer[:, 1000:] == 0).all()
+    loud = record.copy()
+    loud[6, 5] = 40.0
+    assert "clipped:V1" in clean(loud)[1]
+    with pytest.raises(InputError, match="none of the leads"):
+        clean(record[:2], ["X", "Y"])
+
+
+def test_resampling_keeps_a_slow_wave() -> None:
+    t = np.arange(5000) / 500
+    found = resample(np.sin(2 * np.pi * 5 * t)[None], 500, 100)[0]
+    assert found.shape == (1000,)
+    assert np.abs(found - np.sin(2 * np.pi * 5 * np.arange(1000) / 100))[10:-10].max() < 0.01
+
+
+def test_the_store_is_lossless_to_half_a_microvolt(tmp_path, record) -> None:
+    with SignalWriter(tmp_path, 3, 1000, 100.0) as writer:
+        writer.write(1, record)
+    store = SignalStore.open(tmp_path)
+    assert (len(store), store.samples, store.rate_hz, store.leads) == (3, 1000, 100.0, LEADS)
+    assert np.abs(store.read([1])[0] - record).max() <= 0.0005 + 1e-6
+    assert (store.read([0, 2]) == 0).all()
+    assert to_microvolts(np.array([40.0, np.nan, -40.0])).tolist() == [32767, 0, -32767]
+    with pytest.raises(InputError, match="no readable signal store"):
+        SignalStore.open(tmp_path / "x")
