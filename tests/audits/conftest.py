@@ -26,7 +26,9 @@ def make_scores() -> Callable[..., ScoreSet]:
     with the item's own true answer with probability ``rho``, and is turned round by rewording.
     """
 
-    def make(n: int, models: dict[str, tuple[str, Callable]], *, rho: float = 0.99, seed: int = 0, per_patient: int = 1):
+    def make(
+        n: int, models: dict[str, tuple[str, Callable]], *, rho: float = 0.99, seed: int = 0, per_patient: int = 1
+    ):
         rng = np.random.default_rng(seed)
         patients = -(-n // per_patient)
         truth = rng.integers(0, 2, n)

@@ -15,7 +15,9 @@ from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
 from causalecg.training.config import RunConfig
 
 
-def grid(accuracies: dict[str, float], seeds: int, items: int, spread: float = 0.0, seed: int = 0) -> dict[str, np.ndarray]:
+def grid(
+    accuracies: dict[str, float], seeds: int, items: int, spread: float = 0.0, seed: int = 0
+) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     shift = rng.standard_normal(seeds) * spread
     return {arm: (rng.random((items, seeds)) < a + shift).astype(float) for arm, a in accuracies.items()}
@@ -79,7 +81,8 @@ def test_a_comparison_resumes_and_reports(tmp_path) -> None:
     simulate_cohort(tmp_path / "c", items=200, test_items=60, rho=0.9, rate_hz=50, seconds=2, progress=False)
     cohort = Cohort.open(tmp_path / "c")
     model = ModelConfig(
-        encoder_options={"widths": [8, 16]}, embedded=EmbeddedLanguageModel(hidden=16, layers=1, heads=2, vocabulary=260)
+        encoder_options={"widths": [8, 16]},
+        embedded=EmbeddedLanguageModel(hidden=16, layers=1, heads=2, vocabulary=260),
     )
     config = RunConfig(model=model, epochs=1)
     arms = ("none", "ipw", "oracle")

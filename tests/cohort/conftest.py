@@ -61,7 +61,16 @@ def small_ptbxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("SR", "sinus rhythm", None, None, 1, None, None, "Rhythm"),
         ("AFIB", "atrial fibrillation", None, None, 1, None, None, "Rhythm"),
     ]
-    columns = ["", "description", "diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass", "Statement Category"]
+    columns = [
+        "",
+        "description",
+        "diagnostic",
+        "form",
+        "rhythm",
+        "diagnostic_class",
+        "diagnostic_subclass",
+        "Statement Category",
+    ]
     pd.DataFrame(statements, columns=columns).to_csv(folder / "scp_statements.csv", index=False)
     return folder
 

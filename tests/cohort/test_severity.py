@@ -31,7 +31,9 @@ def test_without_the_topic_its_family_goes_too(statements) -> None:
     without = statements.relatives("1AVB")
     # The answer to "first degree AV block?" must not be a part of the severity it is adjusted for.
     for scale in SCALES:
-        levels = {severity(codes, scale, statements, without=without) for codes in (["1AVB", "LVH"], ["3AVB", "LVH"], ["LVH"])}
+        levels = {
+            severity(codes, scale, statements, without=without) for codes in (["1AVB", "LVH"], ["3AVB", "LVH"], ["LVH"])
+        }
         assert len(levels) == 1
 
 

@@ -40,7 +40,12 @@ def test_rows_that_break_the_schema_are_listed_and_fatal_only_alone(cohort, tmp_
     items.at[3, "item_id"] = items.at[4, "item_id"]
     found = Cohort.open(again(cohort, tmp_path / "a", items))
     reasons = pd.read_csv(found.path / "skipped.csv")["reason"].tolist()
-    assert reasons == ["answer not among the candidates", "unknown split", "ECG not in the cohort", "item_id occurs twice"]
+    assert reasons == [
+        "answer not among the candidates",
+        "unknown split",
+        "ECG not in the cohort",
+        "item_id occurs twice",
+    ]
     assert len(found.items) == len(items) - 4
     with pytest.raises(InputError, match="nothing is left"):
         again(cohort, tmp_path / "b", items.assign(kind="both"))

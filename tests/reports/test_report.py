@@ -93,7 +93,9 @@ def test_same_input_same_bytes(tmp_path) -> None:
     pages = []
     for name in ("a", "b"):
         scores = score_set("m")
-        out = write_report(tmp_path / name, score_set=scores, results=run_suite(scores), graph=preset("reference_paper"))
+        out = write_report(
+            tmp_path / name, score_set=scores, results=run_suite(scores), graph=preset("reference_paper")
+        )
         pages.append(out.read_bytes())
     assert pages[0] == pages[1]
 

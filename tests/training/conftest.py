@@ -21,6 +21,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 @pytest.fixture
 def config() -> RunConfig:
     model = ModelConfig(
-        encoder_options={"widths": [8, 16]}, embedded=EmbeddedLanguageModel(hidden=16, layers=1, heads=2, vocabulary=260)
+        encoder_options={"widths": [8, 16]},
+        embedded=EmbeddedLanguageModel(hidden=16, layers=1, heads=2, vocabulary=260),
     )
     return RunConfig(model=model, epochs=3, batch_size=32)

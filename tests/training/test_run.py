@@ -118,7 +118,9 @@ def test_an_adjuster_cannot_bring_test_rows_in(cohort, config, tmp_path) -> None
 def test_early_stopping_goes_back_to_the_best_epoch(cohort, config, tmp_path) -> None:
     config = config.model_copy(update={"epochs": 40, "patience": 2, "learning_rate": 2e-2})
     run = train(cohort, "none", config, seed=0, out=tmp_path / "r", progress=False)
-    losses = [json.loads(line)["validation_loss"] for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    losses = [
+        json.loads(line)["validation_loss"] for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert len(losses) < 40
     assert len(losses) - 1 - int(np.argmin(losses)) == 2
     batches = TableBatches(cohort, cohort.split("valid"))
@@ -149,7 +151,9 @@ def test_what_is_missing_is_said_before_training(cohort, config, tmp_path) -> No
         train(cohort, "backdoor", config.model_copy(update={"severity": "acuity"}), seed=0, out=tmp_path / "a")
     with pytest.raises(ContractError, match="'manner'"):
         train(cohort, "ipw", config.model_copy(update={"treatment": "manner"}), seed=0, out=tmp_path / "b")
-    bare = Cohort(cohort.path, cohort.items.drop(columns="severity_simulated"), cohort.ecgs, cohort.wordings, cohort.meta)
+    bare = Cohort(
+        cohort.path, cohort.items.drop(columns="severity_simulated"), cohort.ecgs, cohort.wordings, cohort.meta
+    )
     with pytest.raises(ContractError, match="severity_simulated"):
         train(bare, "backdoor", config, seed=0, out=tmp_path / "c")
     with pytest.raises(InputError, match="no items of these templates|no items of environment"):

@@ -1,0 +1,129 @@
+"""The whole line as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = """
+epochs = 1
+[model]
+encoder_options = { widths = [8, 16] }
+embedded = { hidden = 16, layers = 1, heads = 2, vocabulary = 260 }
+"""
+
+
+def run(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "causalecg", *arguments], capture_output=True, text=True, cwd=cwd, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a cohort, a configuration and two runs."""
+    folder = tmp_path_factory.mktemp("line")
+    (folder / "tiny.toml").write_text(TINY)
+    run(
+        "cohort", "simulate", "--rho", "0.9", "--items", "200", "--test-items", "60", "--rate", "50", "--out", "c",
+        cwd=folder,
+    )  # fmt: skip
+    for arm in ("none", "ipw"):
+        run("train", "--cohort", "c", "--arm", arm, "--config", "tiny.toml", "--out", f"run-{arm}", cwd=folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_score_audit_report(place: Path) -> None:
+    for arm in ("none", "ipw"):
+        done = run("score", f"run-{arm}", "--cohort", "c", "--out", "s", "--split", "test,test_unbiased", cwd=place)
+        assert "scored" in done.stdout
+    again = run("score", "run-none", "--cohort", "c", "--out", "s", cwd=place)
+    assert "scored run-none" in again.stdout
+    assert "can be audited: 120 items" in run("audit", "s", "--check", cwd=place).stdout
+    done = subprocess.run(
+        [sys.executable, "-m", "causalecg", "audit", "s", "--cohort", "c", "--out", "a", "--json"],
+        capture_output=True, text=True, cwd=place, check=False,
+    )  # fmt: skip
+    record = json.loads(done.stdout)
+    assert done.returncode == {"pass": 0, "fail": 1, "inconclusive": 3, "not assessed": 3}[record["verdict"]]
+    assert {a["run_id"] for a in record["audits"]} == {"run-none", "run-ipw"}
+    assert (place / "a" / "report.html").stat().st_size < 300_000
+    assert "report" in run("report", "s", "--cohort", "c", cwd=place).stdout
+    assert (place / "s" / "report" / "report.md").exists()
+    few = run("score", "run-none", "--cohort", "c", "--out", "few", "--interventions", "intact", cwd=place)
+    assert few.returncode == 0
+    run("audit", "few", cwd=place, code=3)  # required audits lack their rows
+
+
+@pytest.mark.slow
+def test_a_factory_of_the_users_own(place: Path) -> None:
+    (place / "mine.py").write_text(
+        "import torch\n"
+        "def factory():\n"
+        "    return lambda batch: torch.zeros(batch.candidate_ids.shape).masked_fill(batch.padding, float('-inf'))\n"
+        "def broken():\n"
+        "    return lambda batch: torch.zeros(3)\n"
+    )
+    run("score", "mine:factory", "--cohort", "c", "--out", "m", "--name", "mine", cwd=place)
+    run("audit", "m", cwd=place, code=3)  # always the first candidate; 60 items are too few to say more
+    assert (
+        "gave scores of shape" in run("score", "mine:broken", "--cohort", "c", "--out", "n", cwd=place, code=2).stderr
+    )
+    assert "cannot be imported" in run("score", "mine:absent", "--cohort", "c", "--out", "n", cwd=place, code=2).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "--cohort", "c", "--arm", "ipv", "--out", "x"], "did you mean 'ipw'"),
+        (["train", "--cohort", "c", "--arm", "oracle", "--config", "tiny.toml", "--out", "run-none"], "another arm"),
+        (["train", "--cohort", "c", "--arm", "none", "--config", "no.toml", "--out", "x"], "cannot be read"),
+        (["score", "run-none", "--cohort", "c", "--out", "x", "--interventions", "swap"], "no intervention is called"),
+        (["score", "run-none", "--cohort", "c", "--out", "x", "--split", "tst"], "no items in split tst"),
+        (["score", "run-none", "--cohort", "c", "--out", "x", "--role", "judge"], "role 'judge' is none of"),
+        (["score", "nothing", "--cohort", "c", "--out", "x"], "neither a folder nor"),
+        (["audit", "c"], "holds no scores"),
+        (["audit", "nowhere.csv"], "does not exist"),
+        (["report", "c"], "holds no scores"),
+        (["cohort", "simulate", "--rho", "1.5", "--out", "x"], "rho must be"),
+        (["cohort", "simulate", "--out", "c"], "exists already"),
+        (["cohort", "statements", "--ptbxl", "c", "--out", "x"], "holds no ptbxl_database.csv"),
+        (["cohort", "build", "--ptbxl", "c", "--ecgqa", "c", "--out", "x"], "holds no ptbxl_database.csv"),
+        (["compare", "--cohort", "c", "--arms", "none,none", "--out", "x"], "distinct arms"),
+        (["scm", "identify", "--cohort", "c", "--severity", "acuity"], "no severity scale 'acuity'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(place: Path, arguments: list[str], says: str) -> None:
+    before = sorted(p.name for p in place.iterdir())
+    done = run(*arguments, cwd=place, code=2)
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert sorted(p.name for p in place.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_the_quick_demo(tmp_path: Path) -> None:
+    done = run("demo", "--quick", "--out", "d", cwd=tmp_path)
+    assert "ONE SEED" in done.stdout
+    page = Path(done.stdout.strip().splitlines()[-1].removeprefix("report: "))
+    assert (tmp_path / page).stat().st_size < 300_000
+    resumed = run("demo", "--quick", "--out", "d", cwd=tmp_path)
+    assert "1/3" not in resumed.stdout
+
+
+@pytest.mark.parametrize(
+    "kind", ["adjusters", "audits", "interventions", "encoders", "projectors", "regimes", "graphs", "severity-scales"]
+)
+def test_lists(kind: str, tmp_path: Path) -> None:
+    names = json.loads(run("list", kind, "--json", cwd=tmp_path).stdout)
+    assert names and all(isinstance(line, str) and line for line in names.values())
