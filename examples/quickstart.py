@@ -76,8 +76,8 @@ for arm in ("none", "backdoor"):
 # %% [markdown]
 # ## The audits
 #
-# Everything below is a function of the table of answers; the models are not run again. The *follow rate* is the share of
-# items whose answer becomes the donor's once the ECG of a patient with the opposite answer is put in.
+# Everything below is a function of the table of answers; the models are not run again. The *follow rate* is the share
+# of items whose answer becomes the donor's once the ECG of a patient with the opposite answer is put in.
 
 # %%
 import pandas as pd

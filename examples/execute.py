@@ -1,0 +1,22 @@
+"""Execute a notebook kept as a Python script.
+
+Run: python examples/execute.py examples/quickstart.py examples/quickstart.ipynb
+"""
+
+import sys
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+
+def execute(source: str, target: str) -> None:
+    notebook = jupytext.read(source)
+    NotebookClient(notebook, timeout=1800, kernel_name="python3").execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # when each cell ran: the only thing that would differ between two runs
+    nbformat.write(notebook, target)
+
+
+if __name__ == "__main__":
+    execute(*sys.argv[1:])
