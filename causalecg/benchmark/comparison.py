@@ -277,6 +277,7 @@ def print_comparison(comparison: dict[str, Any]) -> None:
         "test_unbiased": "unbiased test",
         "test_natural": "natural test",
         "test_answer_balanced": "" if "test_unbiased" in comparison["items"] else "answer-balanced",
+        "test_versus_none": "" if "test_unbiased" in comparison["items"] else "less none's",
         "random_ecg_drop": "random-ECG drop",
         "follow_rate": "follow rate",
         "wording_drop": "rewording drop",

@@ -26,6 +26,8 @@ PANELS = {
     "test": "accuracy, test as it is",
     "test_unbiased": "accuracy, unbiased test",
     "test_natural": "accuracy, natural test",
+    "test_answer_balanced": "accuracy, answers balanced",
+    "test_versus_none": "accuracy less that of none",
     "random_ecg_drop": "drop with a random ECG",
     "follow_rate": "follow rate",
     "wording_drop": "drop when reworded",
@@ -65,12 +67,14 @@ def write_report(
     out = Path(out)
     record = _record(score_set, results, graph, estimand, comparison, title)
     tables = {"": balance} if isinstance(balance, pd.DataFrame) else dict(balance or {})
+    panels = _panels(record["arms"])
+    drawn = {key: PANELS[key] for key in panels if key != "test_versus_none"}
     page = _template().render(
         record=record,
-        panels=[key for key in PANELS if any(row.get(key) for row in record["arms"])],
+        panels=panels,
         titles=PANELS,
         graph_svg=None if graph is None else graph_figure(graph),
-        forest_svg=forest_figure(record["arms"], PANELS) if record["arms"] else None,
+        forest_svg=forest_figure(record["arms"], drawn) if record["arms"] else None,
         balance_svgs=[balance_figure(table, arm) for arm, table in tables.items() if len(table)],
         item=None if cohort is None else swapped_item(score_set, cohort),
         version=__version__,
@@ -86,6 +90,13 @@ def write_report(
         (partial / name).replace(out / name)
     partial.rmdir()
     return out / "report.html"
+
+
+def _panels(arms: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Measures there are. With an unbiased test, that is what arms are compared on."""
+    found = [key for key in PANELS if any(row.get(key) for row in arms)]
+    instead = {"test_answer_balanced", "test_versus_none"} if "test_unbiased" in found else set()
+    return [key for key in found if key not in instead]
 
 
 def _record(
@@ -194,7 +205,7 @@ def _markdown(record: dict[str, Any]) -> str:
     lines = [f"# {_plain(record['title'])}", ""]
     if record["verdict"]:
         lines += [f"**{_plain(record['verdict']['sentence'])}**", ""]
-    keys = [key for key in PANELS if any(row.get(key) for row in record["arms"])]
+    keys = _panels(record["arms"])
     if keys:
         lines += ["| arm | " + " | ".join(PANELS[key] for key in keys) + " |", "|---" * (len(keys) + 1) + "|"]
         for row in record["arms"]:
