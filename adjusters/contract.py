@@ -235,6 +235,8 @@ class Stage:
         wants: what :meth:`Objective.begin` is given before the stage: "predictions" and/or "features:NAME", computed
             with :meth:`Objective.wanted` in evaluation mode, without gradients, in row order, on the stage's split
             with the model as the stage before left it (its best epoch, where that was stopped early).
+        keep_best: end with the state of the lowest validation loss, the state the stage began with included, whether
+            or not the run stops early.
     """
 
     name: str
@@ -244,6 +246,7 @@ class Stage:
     init: Literal["continue", "restart"] = "continue"
     reset_optimizer: bool = False
     wants: tuple[str, ...] = ()
+    keep_best: bool = False
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,9 @@ def drive(
                 )
         losses = result.validation.setdefault(stage.name, [])
         best = (np.inf, copy.deepcopy(objective.state_dict()))
+        if stage.keep_best and stage.split == "train":
+            objective.eval()
+            best = (validation_score(objective, tables["validation"], adjuster, make_batch), best[1])
         count = epochs if stage.epochs is None else stage.epochs
         for epoch in range(count if stage.trains else 0):
             objective.train()

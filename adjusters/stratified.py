@@ -8,8 +8,9 @@ done instead has two stages.
    is then independent of everything else by construction, and the encoder learns to read the ECG from all rows, none of
    them repeated. What it cannot learn is an effect that the style truly has on the answer.
 2. ``weigh``: the rows as they were asked, with weights under which severity and style are independent, in batches that
-   hold every (severity, style) cell in proportion, for ``epochs`` passes. Whatever the style truly does to the answer
-   comes back here.
+   hold every (severity, style) cell in proportion, for up to ``epochs`` passes. Whatever the style truly does to the
+   answer comes back here. The epoch with the lowest weighted loss on validation patients is kept, or the state before
+   the first: the heavy rows are soon memorised, and then the light ones pull the model back to the shortcut.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from adjusters.cells import Columns, cell_weights, look_up, overlap_report, pooled_balance, require_overlap
@@ -48,7 +50,8 @@ class Stratified(Adjuster):
     """Exchange of wordings, then weighted, stratified batches.
 
     Args:
-        epochs: passes of the second stage; 0 leaves it out, which presumes that the style has no effect of its own.
+        epochs: passes of the second stage, the best of which is kept; 0 leaves it out, which presumes that the style
+            has no effect of its own.
         clip: weights above it are set to it; below one, the quantile to clip at.
         treatment: column of the treatment; by default the estimand's.
         by: role or column within which weights are formed; ``None`` = across all items.
@@ -72,7 +75,7 @@ class Stratified(Adjuster):
 
     def __init__(
         self,
-        epochs: int = 1,
+        epochs: int = 3,
         clip: float | None = None,
         treatment: str | None = None,
         by: str | None = "topic",
@@ -120,7 +123,10 @@ class Stratified(Adjuster):
         exchange = Stage("exchange")
         if not self.epochs:
             return (exchange,)
-        return (exchange, Stage("weigh", trains=("weighted",), epochs=self.epochs, reset_optimizer=True))
+        return (
+            exchange,
+            Stage("weigh", trains=("weighted",), epochs=self.epochs, reset_optimizer=True, keep_best=True),
+        )
 
     def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> StratifiedObjective:
         return StratifiedObjective(scorer, self.groups_)
@@ -138,10 +144,21 @@ class StratifiedObjective(Objective):
     """Part "main" asks each item in another's words, without weights; part "weighted" as it was asked, with weights."""
 
     parts = ("main", "weighted")
+    weighing: Tensor
 
     def __init__(self, scorer: Scorer, groups: Mapping[str, int]) -> None:
         super().__init__(scorer)
         self.groups = dict(groups)
+        self.register_buffer("weighing", torch.zeros((), dtype=torch.bool))
+
+    def begin(
+        self,
+        stage: Stage,
+        predictions: Tensor | None,
+        features: Mapping[str, Tensor],
+        columns: Mapping[str, Tensor],
+    ) -> None:
+        self.weighing.fill_(stage.name == "weigh")
 
     def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
         if part == "main":
@@ -151,8 +168,9 @@ class StratifiedObjective(Objective):
         return LossTerms(weighted_mean(per_item, batch), per_item.detach())
 
     def validation_loss(self, batch: Batch) -> Tensor:
-        """Of the items in each other's words: validation rows as they are would reward the shortcut."""
-        return negative_log_likelihood(self(self._exchanged(batch)), batch)
+        """First of the items in each other's words (as they are, they would reward the shortcut), then as they are: the
+        weights that they are averaged with take the shortcut's reward away."""
+        return negative_log_likelihood(self(batch if self.weighing else self._exchanged(batch)), batch)
 
     def _exchanged(self, batch: Batch) -> Batch:
         """Each question replaced by that of the next item with the same canonical question, round the batch."""

@@ -91,13 +91,17 @@ class Outcomes:
         return np.asarray(code == self.true, dtype=np.float64)
 
     def balance_weights(self, asked: np.ndarray) -> np.ndarray:
-        """(items,) weights under which, within each canonical question, all answers that occur weigh the same."""
+        """(items,) weights under which, within each canonical question, all answers that occur weigh the same.
+
+        A question with one answer throughout has weight zero: nothing can be told from it, and with it somebody who
+        knows the question alone would be above chance.
+        """
         frame = pd.DataFrame({"q": self.items["question_id"], "a": self.true})[asked]
         per_answer = frame.groupby(["q", "a"])["a"].transform("size")
         per_question = frame.groupby("q")["a"].transform("size")
         distinct = frame.groupby("q")["a"].transform("nunique")
         weights = np.zeros(len(self.items))
-        weights[asked] = per_question / (per_answer * distinct)
+        weights[asked] = np.where(distinct > 1, per_question / (per_answer * distinct), 0.0)
         return weights
 
     def bootstrap(self, asked: np.ndarray, *, seed: int, replicates: int) -> ClusterBootstrap:

@@ -132,6 +132,8 @@ class Loop:
         epochs = self._epochs(stage)
         rows = self.rows[stage.split]
         self._optimizers_for(stage)
+        if stage.keep_best and stage.split == "train" and not self.at.losses:
+            self._judge(stage)
         while self.at.epoch < epochs and not self._stopped(stage):
             epoch = self.at.epoch
             order = self._order(stage, rows, epoch)
@@ -153,15 +155,20 @@ class Loop:
         record: dict[str, Any] = {"stage": stage.name, "epoch": self.at.epoch}
         record |= {f"loss_{part}": float(np.mean(values)) for part, values in self.at.running.items()}
         if stage.split == "train":
-            record["validation_loss"] = self._validation_loss()
-            self.at.losses.append(record["validation_loss"])
-            if self.config.patience and self.at.losses[-1] == min(self.at.losses):
-                self.best = {name: value.clone() for name, value in self._state().items()}
+            record["validation_loss"] = self._judge(stage)
         with open(self.folder / "metrics.jsonl", "a") as file:
             file.write(json.dumps(record) + "\n")
         self.at.epoch, self.at.step, self.at.running = self.at.epoch + 1, 0, {}
         self.at.logged += 1
         self._save()
+
+    def _judge(self, stage: Stage) -> float:
+        """Validation loss of the state as it is, remembered as the best where it is and one is wanted."""
+        loss = self._validation_loss()
+        self.at.losses.append(loss)
+        if (self.config.patience or stage.keep_best) and loss == min(self.at.losses):
+            self.best = {name: value.clone() for name, value in self._state().items()}
+        return loss
 
     def _stopped(self, stage: Stage) -> bool:
         if not self.config.patience or stage.split != "train" or not self.at.losses:

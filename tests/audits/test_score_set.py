@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -103,6 +104,8 @@ def test_answer_balance_makes_a_constant_answer_chance() -> None:
         at = (items["question_id"] == question).to_numpy()
         assert (weights[at] * found.correct[at]).sum() / weights[at].sum() == pytest.approx(chance)
     assert weights.sum() == pytest.approx(16)
+    single = Outcomes(ScoreSet(items[items["question_id"] == "q"].iloc[:9], scores, {"x": {}}), "test")
+    assert (single.balance_weights(np.ones(9, dtype=bool)) == 0).all()
 
 
 def test_no_answer_is_a_wrong_answer() -> None:
