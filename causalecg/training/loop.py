@@ -156,7 +156,7 @@ class Loop:
 
     def _end_epoch(self, stage: Stage) -> None:
         record: dict[str, Any] = {"stage": stage.name, "epoch": self.at.epoch}
-        record |= {f"loss_{part}": float(np.mean(values)) for part, values in self.at.running.items()}
+        record |= {f"loss_{part}": float(np.mean(values)) for part, values in sorted(self.at.running.items())}
         if stage.split == "train":
             record["validation_loss"] = self._judge(stage)
         with open(self.folder / "metrics.jsonl", "a") as file:
