@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from adjusters import registry
+from adjusters.contract import Adjuster, Card, ContractError
+from adjusters.registry import BUILT_IN, adjuster, available, card, describe, load_adjuster, register
+
+
+class Mine(Adjuster):
+    card = Card(summary="Mine.")
+
+
+def test_names_options_and_cards() -> None:
+    assert set(BUILT_IN) <= set(available())
+    assert adjuster("backdoor", prior="marginal").options()["prior"] == "marginal"
+    assert card("ipw").needs == ("severity", "treatment")
+    assert set(describe()) == set(available())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("backdor", {}, "did you mean 'backdoor'"),
+        ("zzz", {}, "there are backdoor, ipw, none, stratified"),
+        ("ipw", {"clp": 2}, "no option 'clp'; its options are stabilised, clip"),
+        ("none", {"x": 1}, "it has no options"),
+        ("ipw", {"clip": -1}, "must be a positive weight"),
+        ("ipw", {"overlap": True, "clip": 3}, "bounded already"),
+        ("backdoor", {"prior": "flat"}, "conditional or marginal, not 'flat'"),
+        ("stratified", {"epochs": 1.5}, "whole number"),
+    ],
+)
+def test_bad_names_and_options_are_one_sentence(name: str, options: dict, says: str) -> None:
+    with pytest.raises(ContractError, match=says) as caught:
+        adjuster(name, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_registering_and_duplicates() -> None:
+    register("mine_in_test")(Mine)
+    try:
+        assert adjuster("mine_in_test").card.summary == "Mine."
+        register("mine_in_test")(Mine)  # the same class again is no conflict
+        with pytest.raises(ContractError, match="already taken"):
+            register("mine_in_test")(type("Other", (Mine,), {}))
+    finally:
+        registry._registered.pop("mine_in_test")
+    with pytest.raises(ContractError, match="already taken"):
+        register("ipw")(Mine)
+
+
+def test_entry_points_of_strangers(monkeypatch) -> None:
+    def points(found):
+        monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint(n, v, group) for n, v in found])
+        registry._announced.cache_clear()
+
+    try:
+        points([("theirs", "adjusters.none:NoAdjustment")])
+        assert available()["theirs"] == "adjusters.none:NoAdjustment"
+        assert adjuster("theirs").card.summary.startswith("No adjustment")
+        points([("broken", "nowhere_at_all:Class")])
+        with pytest.raises(ContractError, match="cannot be imported"):
+            adjuster("broken")
+        points([("ipw", "theirs:IPW")])
+        with pytest.raises(ContractError, match="two adjusters are called 'ipw'"):
+            available()
+    finally:
+        registry._announced.cache_clear()
+
+
+def test_only_known_classes_are_loaded(tmp_path) -> None:
+    with pytest.raises(ContractError, match="holds no adjuster.json"):
+        load_adjuster(tmp_path)
+    record = {"class": "os:system", "options": {}, "state": {}, "estimand": None}
+    (tmp_path / "adjuster.json").write_text(json.dumps(record))
+    with pytest.raises(ContractError, match="os:system, which is not installed"):
+        load_adjuster(tmp_path)
