@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from adjusters.contract import Adjuster, Batch, Card, ContractError, Objective, Scorer
 from adjusters.reference_loop import columns_of, drive, epoch_batches, step, variants, weighted
-from adjusters.registry import adjuster_class
+from adjusters.registry import adjuster_class, option_names
 from adjusters.toy import ESTIMAND, SEVERITY, ToyCohort, ToyScorer, toy_cohort
 
 TRAIN, VALID, TEST = 400, 200, 60
@@ -41,11 +42,12 @@ def check_adjuster(adjuster: str | type[Adjuster], **options: Any) -> None:
         return found(**options)
 
     _card(found)
-    _options(make())
+    _options(make(), options)
     _fit(make, cohort)
     _weights(make, cohort)
     _batches(make, cohort)
     _saved(found, make, cohort)
+    _stages(make, cohort)
     _trained(make, cohort)
     _resumed(make, cohort)
     _strangers(make, cohort)
@@ -80,14 +82,23 @@ def _card(found: type[Adjuster]) -> None:
     _require(not missing, f"{name} changes {', '.join(sorted(missing))}, which its card does not say")
 
 
-def _options(adjuster: Adjuster) -> None:
+def _one_sentence(error: ContractError, name: str) -> None:
+    text = str(error).strip()
+    _require(bool(text) and "\n" not in text, f"{name} refuses with something else than one sentence: {text!r}")
+
+
+def _options(adjuster: Adjuster, given: dict[str, Any]) -> None:
     name = type(adjuster).__name__
-    again = type(adjuster)(**adjuster.options())
-    _require(again.options() == adjuster.options(), f"{name}'s options do not survive being read back")
     parameters = [p for p in inspect.signature(type(adjuster).__init__).parameters.values() if p.name != "self"]
     open_ended = [p for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if type(adjuster).__init__ is not object.__init__:
         _require(not open_ended, f"{name} swallows unknown options (*args or **kwargs)")
+    for option in option_names(type(adjuster)):
+        _require(hasattr(adjuster, option), f"{name} does not store its option '{option}' under that name")
+    for option, value in given.items():
+        _require(getattr(adjuster, option, None) is value, f"{name} does not store its option '{option}' as given")
+    again = type(adjuster)(**adjuster.options())
+    _require(again.options() == adjuster.options(), f"{name}'s options do not survive being read back")
     learned = [k for k in vars(adjuster) if k.endswith("_")]
     _require(not learned, f"{name} has learned attributes before fit: {', '.join(learned)}")
 
@@ -103,7 +114,7 @@ def _fit(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
     _require(adjuster.fit(table, ESTIMAND, rng=_rng()) is adjuster, f"{name}.fit does not return self")
     rewritten = adjuster.rewrite(table, rng=_rng())
     adjuster.weights(rewritten)
-    pd.testing.assert_frame_equal(table, before, obj=f"the table given to {name}")
+    _require(list(table.columns) == list(before.columns) and table.equals(before), f"{name} changes the caller's table")
     _require(adjuster.options() == options, f"{name}.fit changes its options")
     odd = [k for k in vars(adjuster) if not k.endswith("_") and k not in options and k != "batch_columns"]
     _require(not odd, f"{name} learns attributes without a trailing underscore: {', '.join(odd)}")
@@ -111,8 +122,8 @@ def _fit(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
     if unserved.card.estimands:
         try:
             unserved.fit(table, _other_estimand(), rng=_rng())
-        except ContractError:
-            pass
+        except ContractError as error:
+            _one_sentence(error, name)
         else:
             raise NonConformance(f"{name} accepts an estimand that its card does not list")
     for role in make().card.needs:
@@ -121,8 +132,15 @@ def _fit(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
             make().fit(table.drop(columns=column), ESTIMAND, rng=_rng())
         except ContractError as error:
             _require(column in str(error), f"{name} does not name the missing column '{column}': {error}")
+            _one_sentence(error, name)
+        except Exception as error:
+            raise NonConformance(f"{name} meets the missing column '{column}' with {_shown(error)}") from error
         else:
             raise NonConformance(f"{name} does not miss the column '{column}' (role {role}) that its card needs")
+
+
+def _shown(error: Exception) -> str:
+    return f"{type(error).__name__} ({error}) and not with a ContractError"
 
 
 def _other_estimand() -> Any:
@@ -139,6 +157,7 @@ def _weights(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
         found = adjuster.weights(part)
         if found is None:
             continue
+        _require(isinstance(found, np.ndarray), f"{name}'s weights are a {type(found).__name__}, not an array")
         _require(found.shape == (len(part),), f"{name} gives {found.shape} weights for {len(part)} rows")
         _require(found.dtype == np.float64, f"{name}'s weights are {found.dtype}, not float64")
         _require(bool(np.isfinite(found).all() and (found >= 0).all()), f"{name}'s weights are not finite and >= 0")
@@ -146,20 +165,32 @@ def _weights(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
         order = _rng(1).permutation(len(part))
         turned = adjuster.weights(part.iloc[order].reset_index(drop=True))
         _require(turned is not None and np.allclose(turned, found[order]), f"{name}'s weights depend on the row order")
+    shuffled = cohort.split("train").sample(frac=1.0, random_state=5).reset_index(drop=True)
+    other = make().fit(shuffled, ESTIMAND, rng=_rng()).weights(cohort.split("valid"))
+    one = adjuster.weights(cohort.split("valid"))
+    same = one is other if one is None or other is None else np.allclose(one, other)
+    _require(same, f"{name}'s weights depend on the row order of the table it was fitted to")
 
 
 def _batches(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
-    adjuster = make().fit(cohort.split("train"), ESTIMAND, rng=_rng())
+    """On a table of which one topic is of kind "set"."""
+    rows = cohort.split("train")
+    rows = rows.assign(kind=np.where(rows["topic"] == rows["topic"].iloc[0], "one", "set"))
+    adjuster = make().fit(rows, ESTIMAND, rng=_rng())
     name = type(adjuster).__name__
-    table = adjuster.rewrite(cohort.split("train"), rng=_rng())
+    table = adjuster.rewrite(rows, rng=_rng())
     runs = [adjuster.batches(table, 50, seed=seed, epoch=epoch) for seed, epoch in ((0, 0), (0, 0), (0, 1))]
     if runs[0] is None:
         return
     first, again, next_epoch = ([np.asarray(rows) for rows in run] for run in runs if run is not None)
     _require(len(first) > 0, f"{name} gives no batch for {len(table)} rows")
-    rows = np.concatenate(first)
-    _require(np.issubdtype(rows.dtype, np.integer), f"{name}'s batches are not row positions")
-    _require(bool((rows >= 0).all() and (rows < len(table)).all()), f"{name}'s batches leave the table")
+    drawn = np.concatenate(first)
+    _require(np.issubdtype(drawn.dtype, np.integer), f"{name}'s batches are not row positions")
+    _require(bool((drawn >= 0).all() and (drawn < len(table)).all()), f"{name}'s batches leave the table")
+    _require(all(len(positions) for positions in first), f"{name} gives an empty batch")
+    kinds = table["kind"].to_numpy()
+    mixed = any(len(set(kinds[positions])) > 1 for positions in first)
+    _require(not mixed, f"{name} puts items of both kinds into one batch")
     same = len(first) == len(again) and all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     _require(same, f"{name}'s batches differ between two calls with the same seed and epoch")
     moved = len(first) != len(next_epoch) or any(
@@ -175,24 +206,45 @@ def _attached(adjuster: Adjuster, make_scorer: Callable[[], nn.Module]) -> Objec
 def _saved(found: type[Adjuster], make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
     table = cohort.split("train")
     adjuster = make().fit(table, ESTIMAND, rng=_rng())
-    with tempfile.TemporaryDirectory() as folder:
-        adjuster.save(Path(folder))
-        again = found.load(Path(folder))
     name = found.__name__
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            adjuster.save(Path(folder))
+            again = found.load(Path(folder))
+        except Exception as error:
+            raise NonConformance(f"{name} cannot be saved and loaded: {type(error).__name__}: {error}") from error
     _require(again.options() == adjuster.options(), f"{name}'s options are lost in save and load")
     _require(
         tuple(again.batch_columns) == tuple(adjuster.batch_columns), f"{name} loses batch_columns in save and load"
     )
-    before, after = adjuster.weights(table), again.weights(table)
+    try:
+        before, after = adjuster.weights(table), again.weights(table)
+        one, other = (_attached(a, ToyScorer) for a in (adjuster, again))
+    except Exception as error:
+        raise NonConformance(f"{name} cannot be used after save and load: {type(error).__name__}: {error}") from error
     _require((before is None) == (after is None), f"{name} loses its weights in save and load")
     if before is not None and after is not None:
         _require(np.array_equal(before, after), f"{name}'s weights change in save and load")
-    one, other = (_attached(a, ToyScorer).state_dict() for a in (adjuster, again))
-    _require(one.keys() == other.keys(), f"{name}'s objective has another state after save and load")
+    _require(_alike(one.state_dict(), other.state_dict()), f"{name}'s objective has another state after save and load")
+    batch = cohort.batch(cohort.split("test"), np.arange(TEST))
+    _require(
+        _same(_predicted(one, batch, name), _predicted(other, batch, name)),
+        f"{name}'s objective predicts otherwise after save and load",
+    )
 
 
-def _stages(adjuster: Adjuster, objective: Objective) -> None:
+def _alike(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+
+
+def _stages(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
+    adjuster = make().fit(cohort.split("train"), ESTIMAND, rng=_rng())
+    objective = _attached(adjuster, ToyScorer)
     name, stages = type(adjuster).__name__, adjuster.stages()
+    _require(
+        _alike(objective.state_dict(), _attached(adjuster, ToyScorer).state_dict()),
+        f"{name} attaches with random numbers that are not of the generator it is given",
+    )
     names = [stage.name for stage in stages]
     _require(bool(names) and len(set(names)) == len(names), f"{name}'s stages are not uniquely named")
     for stage in stages:
@@ -202,22 +254,67 @@ def _stages(adjuster: Adjuster, objective: Objective) -> None:
 
 
 def _trained(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
-    """Two short trainings: the same seed gives the same state; prediction needs no training column."""
+    """Two short trainings: the same seed gives the same state; what was trained predicts, and survives a move."""
     states = []
     for _ in range(2):
         adjuster = make()
-        done = drive(
-            adjuster, cohort.split("train"), cohort.split("valid"), cohort.batch, ToyScorer, estimand=ESTIMAND, epochs=1
-        )
+        with _seeded():
+            done = drive(
+                adjuster,
+                cohort.split("train"),
+                cohort.split("valid"),
+                cohort.batch,
+                ToyScorer,
+                estimand=ESTIMAND,
+                epochs=1,
+            )
         states.append(done.objective.state_dict())
     name = type(adjuster).__name__
-    _stages(adjuster, done.objective)
-    _require(all(_same(states[0][key], states[1][key]) for key in states[0]), f"{name} trains differently twice")
+    _require(_alike(states[0], states[1]), f"{name} trains differently twice")
     bare = cohort.split("test").drop(columns=[SEVERITY, "style"])
     batch = cohort.batch(bare, np.arange(len(bare)))
     scores = _predicted(done.objective, batch, name)
     alone = _predicted(done.objective, batch.select([0, 1]), name)
     _require(torch.allclose(scores[:2], alone, atol=1e-4), f"{name}'s prediction of an item depends on its batch")
+    _padded(done.objective, batch, scores, name)
+    fresh = _attached(adjuster, ToyScorer).eval()
+    _put_back(fresh, states[1])
+    moved = _predicted(fresh, batch, name)
+    _require(_same(scores, moved), f"{name}'s prediction needs something that is not in its state_dict")
+
+
+@contextmanager
+def _seeded(seed: int = 0) -> Iterator[None]:
+    """Torch's global generator seeded, as a trainer does before every step, and put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _put_back(objective: Objective, state: dict[str, Tensor]) -> None:
+    """``load_state_dict``, for buffers that have changed their size as well."""
+    modules, sized = dict(objective.named_modules()), objective.state_dict()
+    for key, value in state.items():
+        if key in sized and sized[key].shape != value.shape:
+            owner, _, own = key.rpartition(".")
+            modules[owner].register_buffer(own, value.clone())
+    objective.load_state_dict(state)
+
+
+def _padded(objective: Objective, batch: Batch, scores: Tensor, name: str) -> None:
+    """With a column of padding the scores are as before, and -inf at padding; ContractError is a fair answer."""
+    wider = batch.replace(
+        candidate_ids=nn.functional.pad(batch.candidate_ids, (0, 1), value=-1),
+        answer=nn.functional.pad(batch.answer, (0, 1), value=False),
+    )
+    try:
+        found = _predicted(objective, wider, name)
+        _predicted(objective, batch.replace(kind="set"), name)
+    except ContractError as error:
+        _one_sentence(error, name)
+        return
+    _require(bool(torch.isneginf(found[:, -1]).all()), f"{name} predicts a score at padding that is not -inf")
+    _require(torch.allclose(found[:, :-1], scores, atol=1e-4), f"{name}'s prediction depends on padding")
 
 
 def _predicted(objective: Scorer, batch: Batch, name: str) -> Tensor:
@@ -254,7 +351,8 @@ def _resumed(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
 
     def go(objective: Objective, batch: Batch) -> None:
         plain = {part: torch.optim.SGD(list(objective.parameters_of(part)), lr=0.05) for part in stage.trains}
-        step(objective, batch, stage, plain, progress=0.0)
+        with _seeded():
+            step(objective, batch, stage, plain, progress=0.0)
 
     go(whole, batches[0])
     go(moved, batches[0])
@@ -280,8 +378,17 @@ class _Plain(nn.Module):
 
 
 def _strangers(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
-    """A plain module is trained, or refused in one sentence."""
+    """A plain module is trained and predicts, or is refused in one sentence."""
+    adjuster = make()
+    name = type(adjuster).__name__
+    train, valid = cohort.split("train"), cohort.split("valid")
     try:
-        drive(make(), cohort.split("train"), cohort.split("valid"), cohort.batch, _Plain, estimand=ESTIMAND, epochs=1)
+        done = drive(adjuster, train, valid, cohort.batch, _Plain, estimand=ESTIMAND, epochs=1)
+        batch = cohort.batch(cohort.split("test"), np.arange(TEST))
+        _predicted(done.objective, batch, name)
     except ContractError as error:
-        _require("\n" not in str(error), "a refusal must be one sentence")
+        _one_sentence(error, name)
+    except NonConformance:
+        raise
+    except Exception as error:
+        raise NonConformance(f"{name} meets a scorer without features with {_shown(error)}") from error

@@ -1,7 +1,7 @@
 """A seeded 12-lead ECG generator: a moving 3-D dipole seen through a lead matrix.
 
-Every wave of a beat is a Gaussian in time times a vector in space (x to the left, y to the feet, z to the back, in mV of
-the corresponding orthogonal lead). Independent leads I, II and V1-V6 are the dipole times the lead matrix of Dower,
+Every wave of a beat is a Gaussian in time times a vector in space (x to the left, y to the feet, z to the back, in mV
+of the corresponding orthogonal lead). Independent leads I, II and V1-V6 are the dipole times the lead matrix of Dower,
 Machado and Osborne (On deriving the electrocardiogram from vectorcardiographic leads, Clin Cardiol 1980;3:87-95); III,
 aVR, aVL and aVF follow from I and II, so Einthoven's and Goldberger's equations hold exactly (to 1 uV once stored).
 """
@@ -49,7 +49,7 @@ FINDINGS: dict[str, str] = {
 
 @dataclass
 class Parameters:
-    """Ground truth of n records (first dimension of each array). Times in seconds, voltages in mV, angles in degrees."""
+    """Ground truth of n records (first dimension of each array). Times in seconds, voltages in mV, angles in degree."""
 
     heart_rate: np.ndarray  # beats per minute
     variability: np.ndarray  # SD of RR over mean RR
@@ -111,10 +111,10 @@ def draw_parameters(rng: np.random.Generator, n: int, findings: Mapping[str, np.
     axis = np.where(has("left axis deviation"), uniform(-60, -35), axis)
     axis = np.where(has("right axis deviation"), uniform(105, 150), axis)
     voltage = np.clip(rng.normal(1.0, 0.12, n), 0.72, 1.3)
-    voltage = np.where(has("low voltage"), uniform(0.24, 0.34), voltage)
+    voltage = np.where(has("low voltage"), uniform(0.22, 0.31), voltage)
     inferior = np.where(has("inferior ST elevation"), uniform(0.15, 0.35), 0.0)
     anterior = np.where(has("anterior ST elevation"), uniform(0.20, 0.45), 0.0)
-    return Parameters(
+    drawn = Parameters(
         heart_rate=rate,
         variability=np.where(af, uniform(0.14, 0.24), uniform(0.015, 0.05)),
         pr=np.where(has("first-degree AV block"), uniform(0.225, 0.310), uniform(0.130, 0.185)),
@@ -131,6 +131,10 @@ def draw_parameters(rng: np.random.Generator, n: int, findings: Mapping[str, np.
         wander=np.where(has("baseline wander"), uniform(0.20, 0.50), uniform(0.0, 0.04)),
         noise=uniform(0.004, 0.012),
     )
+    if drawn.lvh.any():
+        # A hypertrophied left ventricle points to the left; drawn last, so that other records stay as they are.
+        drawn.axis = np.where(drawn.lvh & ~has("right axis deviation"), np.minimum(axis, uniform(-25, 40)), axis)
+    return drawn
 
 
 def render(
@@ -231,10 +235,10 @@ def _normal_waves(p: Parameters) -> list[_Wave]:
     waves = [wave(onset - p.pr + 0.055, 0.020 * one, np.where(p.af[:, None], 0.0, vector(0.05, 0.125, -0.020)))]
     septal = np.where(p.lbbb[:, None], 0.0, vector(-0.13, -0.06, -0.30))
     main = _frontal(vector(0.86, 0.86, 0.0), turn) + vector(0, 0, 0.34)
-    main = main * (1 + 0.75 * lvh * np.array([1, 0.55, 1.5]))
+    main = main * (1 + lvh * np.array([1.2, 0.5, 2.5]))
     waves += [
         wave(-0.024 * w, 0.0105 * w, septal),
-        wave(0.0 * one, np.where(p.lbbb, 0.019, 0.0125) * np.where(p.lbbb, w, 1.0), main),
+        wave(0.0 * one, np.where(p.lbbb, 0.026, 0.0125), main),
         wave(
             np.where(p.lbbb, 0.036, 0.023) * np.where(block, w * 0.85, w),
             np.where(p.lbbb, 0.019, 0.012) * one,
@@ -272,9 +276,9 @@ def _premature_waves(p: Parameters) -> list[_Wave]:
     one = np.ones(n)
     v = p.voltage[:, None]
     return [
-        _Wave(-0.030 * one, 0.026 * one, np.tile([0.35, -0.75, 0.55], (n, 1)) * v),
-        _Wave(0.035 * one, 0.030 * one, np.tile([-0.45, -1.25, 1.05], (n, 1)) * v),
-        _Wave(0.260 * one, 0.055 * one, np.tile([0.10, 0.55, -0.55], (n, 1)) * v),
+        _Wave(-0.030 * one, 0.022 * one, np.tile([0.20, 1.60, 0.30], (n, 1)) * v),
+        _Wave(0.040 * one, 0.030 * one, np.tile([-0.20, -1.60, 0.90], (n, 1)) * v),
+        _Wave(0.290 * one, 0.060 * one, np.tile([0.10, 0.90, -0.50], (n, 1)) * v),
     ]
 
 
