@@ -323,6 +323,10 @@ def _predicted(objective: Scorer, batch: Batch, name: str) -> Tensor:
             scores = objective(batch)
         except KeyError as error:
             raise NonConformance(f"{name} cannot predict without the training column {error}") from error
+        except ContractError:
+            raise
+        except Exception as error:
+            raise NonConformance(f"{name} cannot predict: {type(error).__name__}: {error}") from error
     _require(scores.shape == batch.candidate_ids.shape, f"{name} predicts scores of shape {tuple(scores.shape)}")
     _require(not bool(torch.isnan(scores).any()), f"{name} predicts NaN")
     return scores

@@ -22,6 +22,8 @@ from causalecg.benchmark.cells import Cell
 
 if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
+    from causalecg.training.config import RunConfig
+    from structural_models.estimand import Estimand
 
 #: Recovery is a ratio: it is printed only where the gap's lower limit clears this many points ...
 MINIMUM_GAP = 0.05
@@ -82,14 +84,16 @@ def report_comparison(
     for name in first.runs:
         results += run_suite(first, run_id=name, seed=seed)
     runs = [Run.open(out / "runs" / cell.name) for cell in cells]
-    balances = {str(run.arm): run.balance() for run in runs if run.balance() is not None}
     estimand = next((run.estimand for run in runs if run.estimand is not None), None)
+    balances = {str(run.arm): table for run in runs if (table := run.balance()) is not None}
+    if not balances and estimand is not None:
+        balances = _balance_under_weights(cohort, runs[0].config, estimand)
     page = write_report(
         out / "report",
         score_set=first,
         results=results,
         cohort=cohort,
-        balance={arm: table for arm, table in balances.items() if table is not None},
+        balance=balances,
         graph=load_graph(runs[0].config.graph),
         estimand=estimand,
         comparison=record,
@@ -99,6 +103,20 @@ def report_comparison(
     partial.write_text(json.dumps(record, indent=2) + "\n")
     partial.replace(out / "comparison.json")
     return page, record
+
+
+def _balance_under_weights(cohort: Cohort, config: RunConfig, estimand: Estimand) -> dict[str, pd.DataFrame]:
+    """What weighting would do to the training rows, where no arm weights them; empty where it cannot."""
+    from adjusters.contract import ContractError
+    from adjusters.registry import adjuster
+    from causalecg.training.tables import rows_of
+
+    table = rows_of(cohort, "train", environment=config.environment, template_ids=config.template_ids)
+    try:
+        found = adjuster("ipw").fit(table, estimand, rng=np.random.default_rng(0)).balance(table)
+    except ContractError:
+        return {}
+    return {} if found is None else {"under ipw's weights (not one of these arms)": found}
 
 
 def summarise(cohort: Cohort, cells: Sequence[Cell], out: Path, *, seed: int = 0) -> dict[str, Any]:

@@ -3,13 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from adjusters.contract import Adjuster, Card, LossTerms, Objective, Stage
-from adjusters.registry import BUILT_IN
+from adjusters.contract import Adjuster, Card, ContractError, LossTerms, Objective, Stage
+from adjusters.registry import adjuster_class, available
 from adjusters.testing import NonConformance, check_adjuster
 
 CASES = [
-    *((name, {}) for name in BUILT_IN),
+    *((name, {}) for name in available()),
     ("backdoor", {"prior": "marginal"}),
     ("backdoor", {"severity_from": "question", "words": ["low", "high"]}),
     ("ipw", {"overlap": True}),
@@ -19,8 +20,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: str(value))
-def test_built_in_adjusters_conform(name: str, options: dict) -> None:
+def test_available_adjusters_conform(name: str, options: dict) -> None:
     check_adjuster(name, **options)
+
+
+def test_a_class_is_checked_like_a_name() -> None:
+    check_adjuster(adjuster_class("ipw"), clip=3.0)
 
 
 class Base(Adjuster):
@@ -86,7 +91,21 @@ class NotFromSeed(Base):
 
     def batches(self, table, size, *, seed, epoch):
         NotFromSeed.calls += 1
-        yield np.random.default_rng(NotFromSeed.calls).permutation(len(table))
+        yield np.random.default_rng(NotFromSeed.calls).permutation(np.flatnonzero(table["kind"] == "one"))
+
+
+class EveryEpochTheSame(Base):
+    card = Card(summary="x", uses=("batches",))
+
+    def batches(self, table, size, *, seed, epoch):
+        yield np.flatnonzero(table["kind"] == "one")
+
+
+class MixesKinds(Base):
+    card = Card(summary="x", uses=("batches",))
+
+    def batches(self, table, size, *, seed, epoch):
+        yield np.random.default_rng([seed, epoch]).permutation(len(table))
 
 
 class NeedsButDoesNotMiss(Base):
@@ -154,20 +173,232 @@ class DependsOnTheBatch(Base):
         return SeesTheBatch(scorer)
 
 
-@pytest.mark.parametrize(
-    ("broken", "says"),
-    [
-        (NoSummary, "no summary"), (Unsaid, "changes weights, which its card does not say"),
-        (MeanTwo, "mean 2, not one"), (ByPosition, "depend on the row order"), (Mutates, "given to Mutates"),
-        (Swallows, "swallows unknown options"), (Forgets, "without a trailing underscore: _share"),
-        (Outside, "leave the table"), (NotFromSeed, "two calls with the same seed"),
-        (NeedsButDoesNotMiss, "does not miss the column"), (Careless, "accepts an estimand"),
-        (TwiceTheSame, "not uniquely named"), (KeepsACounter, "state outside its state_dict"),
-        (NeedsSeverityToPredict, "cannot predict without"), (DependsOnTheBatch, "depends on its batch"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)  # fmt: skip
-def test_broken_adjusters_are_caught(broken, says: str) -> None:
-    with pytest.raises(AssertionError, match=says) as caught:
-        check_adjuster(broken)
-    assert isinstance(caught.value, NonConformance) or broken is Mutates
+class Rounds(Base):
+    def __init__(self, strength: float = 1.0) -> None:
+        self.strength = float(round(strength))
+
+
+class Renames(Base):
+    def __init__(self, strength: float = 1.0) -> None:
+        self.power = strength
+
+
+class LearnsWhenMade(Base):
+    def __init__(self, strength: float = 1.0) -> None:
+        self.strength, self.share_ = strength, 0.5
+
+
+class NoSelf(Base):
+    def fit(self, table, estimand=None, *, rng):
+        super().fit(table, estimand, rng=rng)
+
+
+class ChangesAnOption(Base):
+    def __init__(self, strength: float = 1.0) -> None:
+        self.strength = strength
+
+    def fit(self, table, estimand=None, *, rng):
+        self.strength = 2.0
+        return super().fit(table, estimand, rng=rng)
+
+
+class WeightsByName(Base):
+    """Weights of what ``given`` returns; a card that says so."""
+
+    card = Card(summary="x", uses=("weights",))
+
+    def weights(self, table):
+        return self.given(len(table))
+
+
+class Short(WeightsByName):
+    def given(self, n):
+        return np.ones(n - 1)
+
+
+class Negative(WeightsByName):
+    def given(self, n):
+        return np.where(np.arange(n) % 2, -1.0, 3.0)
+
+
+class NotFinite(WeightsByName):
+    def given(self, n):
+        return np.where(np.arange(n) % 2, np.nan, 1.0)
+
+
+class AList(WeightsByName):
+    def given(self, n):
+        return [1.0] * n
+
+
+class FirstRowDecides(Base):
+    """Its weights are of the cell of the first row that it was fitted to."""
+
+    card = Card(summary="x", uses=("weights",))
+
+    def fit(self, table, estimand=None, *, rng):
+        self.topic_ = table["ecg_ids"].iloc[0][0][-1]
+        return super().fit(table, estimand, rng=rng)
+
+    def weights(self, table):
+        found = np.where(table["ecg_ids"].str[0].str[-1] == self.topic_, 2.0, 1.0)
+        return found / found.mean()
+
+
+class MeetsTheMissingColumnLate(Base):
+    card = Card(summary="x", needs=("severity",))
+
+    def require(self, table, estimand) -> None:
+        if estimand is not None:
+            table[estimand.roles["severity"]].isna()
+
+
+class NotJson(Base):
+    def fit(self, table, estimand=None, *, rng):
+        self.topics_ = set(table["topic"])
+        return super().fit(table, estimand, rng=rng)
+
+
+class SavesNothing(Base):
+    card = Card(summary="x", uses=("weights",))
+
+    def fit(self, table, estimand=None, *, rng):
+        self.one_ = 1.0
+        return super().fit(table, estimand, rng=rng)
+
+    def state(self):
+        return {}
+
+    def weights(self, table):
+        return np.full(len(table), self.one_)
+
+
+class TrainsNoPart(Base):
+    def stages(self):
+        return (Stage("main", trains=("head",)),)
+
+
+class HasAHead(Objective):
+    def __init__(self, scorer) -> None:
+        super().__init__(scorer)
+        self.head = nn.Linear(2, 2)
+
+    def forward(self, batch):
+        return self.head(self.scorer(batch))
+
+
+class DrawsElsewhere(Base):
+    card = Card(summary="x", uses=("objective", "predict"))
+
+    def attach(self, scorer, *, new_scorer, rng):
+        return HasAHead(scorer)
+
+
+class Scaled(Objective):
+    scale = 1.0
+
+    def begin(self, stage, predictions, features, columns) -> None:
+        self.scale = 2.0
+
+    def forward(self, batch):
+        return self.scale * self.scorer(batch)
+
+
+class LearnsANumber(Base):
+    """What its objective learns before the stage is a plain attribute, which a checkpoint loses."""
+
+    card = Card(summary="x", uses=("objective", "predict"))
+
+    def attach(self, scorer, *, new_scorer, rng):
+        return Scaled(scorer)
+
+
+class Difference(Objective):
+    def forward(self, batch):
+        scores = self.scorer(batch)
+        return scores - 0.5 * scores
+
+
+class NanAtPadding(Base):
+    card = Card(summary="x", uses=("objective", "predict"))
+
+    def attach(self, scorer, *, new_scorer, rng):
+        return Difference(scorer)
+
+
+class Reads(Objective):
+    def loss(self, batch, part, *, progress):
+        terms = super().loss(batch, part, progress=progress)
+        return LossTerms(terms.total + self.scorer.features(batch, "ecg").square().mean(), terms.per_item)
+
+
+class TakesFeaturesForGranted(Base):
+    card = Card(summary="x", uses=("objective",))
+
+    def attach(self, scorer, *, new_scorer, rng):
+        return Reads(scorer)
+
+
+class RefusesAtLength(TakesFeaturesForGranted):
+    def attach(self, scorer, *, new_scorer, rng):
+        if not hasattr(scorer, "features"):
+            raise ContractError("no features\nsorry")
+        return Reads(scorer)
+
+
+class RefusesWell(TakesFeaturesForGranted):
+    def attach(self, scorer, *, new_scorer, rng):
+        if not hasattr(scorer, "features"):
+            raise ContractError("RefusesWell needs a scorer with features; use one that has them")
+        return Reads(scorer)
+
+
+class Noisy(Objective):
+    """Random numbers in the loss are the trainer's to seed, as those of dropout are."""
+
+    def loss(self, batch, part, *, progress):
+        terms = super().loss(batch, part, progress=progress)
+        return LossTerms(terms.total * torch.rand(()), terms.per_item)
+
+
+class HasDropout(Base):
+    card = Card(summary="x", uses=("objective",))
+
+    def attach(self, scorer, *, new_scorer, rng):
+        return Noisy(scorer)
+
+
+@pytest.mark.parametrize("sound", [Base, RefusesWell, HasDropout], ids=lambda value: value.__name__)
+def test_sound_strangers_conform(sound) -> None:
+    check_adjuster(sound)
+
+
+BROKEN = [
+    (NoSummary, {}, "no summary"), (Unsaid, {}, "changes weights, which its card does not say"),
+    (Swallows, {}, "swallows unknown options"), (Rounds, {"strength": 1.25}, "'strength' as given"),
+    (Renames, {}, "does not store its option 'strength'"), (LearnsWhenMade, {}, "before fit: share_"),
+    (NoSelf, {}, "does not return self"), (Mutates, {}, "changes the caller's table"),
+    (ChangesAnOption, {}, "fit changes its options"), (Forgets, {}, "without a trailing underscore: _share"),
+    (NeedsButDoesNotMiss, {}, "does not miss the column"), (MeetsTheMissingColumnLate, {}, "meets the missing column"),
+    (Careless, {}, "accepts an estimand"),
+    (MeanTwo, {}, "mean 2, not one"), (ByPosition, {}, "depend on the row order"), (Short, {}, "weights for 400 rows"),
+    (Negative, {}, "not finite and >= 0"), (NotFinite, {}, "not finite and >= 0"), (AList, {}, "are a list"),
+    (FirstRowDecides, {}, "row order of the table it was fitted to"),
+    (Outside, {}, "leave the table"), (NotFromSeed, {}, "two calls with the same seed"),
+    (EveryEpochTheSame, {}, "the same in every epoch"), (MixesKinds, {}, "both kinds into one batch"),
+    (NotJson, {}, "cannot be saved"), (SavesNothing, {}, "cannot be used after save and load"),
+    (TwiceTheSame, {}, "not uniquely named"), (TrainsNoPart, {}, "trains 'head', which is no part"),
+    (DrawsElsewhere, {}, "random numbers|another state after save"),
+    (KeepsACounter, {}, "state outside its state_dict"), (LearnsANumber, {}, "something that is not in its state_dict"),
+    (NeedsSeverityToPredict, {}, "cannot predict without"), (DependsOnTheBatch, {}, "depends on its batch"),
+    (NanAtPadding, {}, "predicts NaN"),
+    (TakesFeaturesForGranted, {}, "without features with AttributeError"),
+    (RefusesAtLength, {}, "something else than one sentence"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("broken", "options", "says"), BROKEN, ids=[case[0].__name__ for case in BROKEN])
+def test_broken_adjusters_are_caught(broken, options: dict, says: str) -> None:
+    with pytest.raises(NonConformance, match=says) as caught:
+        check_adjuster(broken, **options)
+    assert broken.__name__ in str(caught.value)
