@@ -31,7 +31,7 @@ def fit_classifier(
 
     Args:
         adjuster: one that changes rows or weights only.
-        classifier: anything with ``fit(X, y, sample_weight=...)``.
+        classifier: anything with ``fit(X, y, sample_weight=...)``, or a scikit-learn pipeline that ends in one.
         table: training rows of kind "one", with the column ``answer``.
         features: rows -> (rows, dim) float, e.g. of the ECG and the question.
         estimand: what is to be estimated.
@@ -53,8 +53,21 @@ def fit_classifier(
     if not all(len(answer) == 1 for answer in learned["answer"]):
         raise ContractError(f"{name}: a classifier needs exactly one answer per row")
     answers = np.array([answer[0] for answer in learned["answer"]])
-    weights = adjuster.weights(learned)
-    try:
-        return classifier.fit(features(learned), answers, sample_weight=weights)
-    except TypeError as error:
-        raise ContractError(f"{type(classifier).__name__} takes no sample_weight: {error}") from error
+    given = _weights_argument(classifier, adjuster.weights(learned))
+    return classifier.fit(features(learned), answers, **given)
+
+
+def _weights_argument(classifier: Any, weights: np.ndarray | None) -> dict[str, np.ndarray]:
+    """The keyword under which a classifier, or the last step of a pipeline, takes weights."""
+    from sklearn.pipeline import Pipeline
+    from sklearn.utils.validation import has_fit_parameter
+
+    if weights is None:
+        return {}
+    prefix, last = "", classifier
+    while isinstance(last, Pipeline):
+        step, last = last.steps[-1]
+        prefix += f"{step}__"
+    if not has_fit_parameter(last, "sample_weight"):
+        raise ContractError(f"{type(last).__name__} takes no sample_weight, so it cannot be adjusted by weights")
+    return {f"{prefix}sample_weight": weights}

@@ -132,7 +132,9 @@ def fit_calibration(scores: np.ndarray, levels: np.ndarray, *, penalty: float = 
             break
         value = new
     shift = theta[1:] - theta[1:].mean()
-    return max(float(theta[0]), 0.0), shift
+    if theta[0] < 0:  # the problem is convex: its constrained optimum lies on the bound, where scores say nothing
+        return 0.0, fit_calibration(np.zeros_like(scores), levels, penalty=penalty)[1]
+    return float(theta[0]), shift
 
 
 def log_loss(probabilities: np.ndarray, levels: np.ndarray) -> float:

@@ -161,6 +161,18 @@ def test_calibration_is_the_penalised_optimum() -> None:
     assert np.allclose(shift, best[1:] - best[1:].mean(), atol=1e-5)
 
 
+def test_scores_that_mislead_are_left_aside() -> None:
+    """Where more score means less of the level, the sharpness is at its bound and the shift tells the shares."""
+    rng = np.random.default_rng(4)
+    levels = rng.choice(3, 600, p=[0.6, 0.3, 0.1])
+    z = -3.0 * np.eye(3)[levels] + rng.standard_normal((600, 3))
+    sharpness, shift = fit_calibration(z, levels)
+    assert sharpness == 0.0
+    found = np.exp(shift) / np.exp(shift).sum()
+    # At the optimum n (p - share) = -penalty * shift; the shifts are below two here.
+    assert np.allclose(found, np.bincount(levels) / 600, atol=2 / 600)
+
+
 def test_calibration_figures_by_hand() -> None:
     p = np.array([[0.9, 0.1], [0.2, 0.8]])
     assert log_loss(p, np.array([0, 0])) == pytest.approx(-(np.log(0.9) + np.log(0.2)) / 2)

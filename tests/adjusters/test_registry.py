@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 from importlib.metadata import EntryPoint
 
+import numpy as np
 import pytest
 
 from adjusters import registry
 from adjusters.contract import Adjuster, Card, ContractError
 from adjusters.registry import BUILT_IN, adjuster, available, card, describe, load_adjuster, register
+from adjusters.toy import ESTIMAND, toy_cohort
 
 
 class Mine(Adjuster):
@@ -70,6 +72,52 @@ def test_entry_points_of_strangers(monkeypatch) -> None:
             available()
     finally:
         registry._announced.cache_clear()
+
+
+def test_the_nearest_name_is_suggested_among_registered_ones_too() -> None:
+    register("mine_in_test")(Mine)
+    try:
+        with pytest.raises(ContractError, match="did you mean 'mine_in_test'"):
+            adjuster("mine_in_tst")
+        assert describe()["mine_in_test"] == "Mine."
+    finally:
+        registry._registered.pop("mine_in_test")
+    with pytest.raises(ContractError, match="no adjuster is called 'mine_in_test'"):
+        adjuster("mine_in_test")
+
+
+def test_a_strangers_module_is_imported_only_when_asked_for(monkeypatch) -> None:
+    found = [EntryPoint("theirs", "nowhere_at_all:Class", registry.GROUP)]
+    monkeypatch.setattr(registry, "entry_points", lambda group: found if group == registry.GROUP else [])
+    registry._announced.cache_clear()
+    try:
+        assert available()["theirs"] == "nowhere_at_all:Class"
+        assert adjuster("ipw").card.summary, "a broken stranger does not stop the others"
+    finally:
+        registry._announced.cache_clear()
+
+
+def test_a_saved_adjuster_comes_back_as_what_it_was(tmp_path) -> None:
+    table = toy_cohort(rho=0.9, train=400, valid=10, test=10, seed=0).split("train")
+    ours = adjuster("ipw", clip=3.0).fit(table, ESTIMAND, rng=np.random.default_rng(0))
+    ours.save(tmp_path)
+    again = load_adjuster(tmp_path)
+    assert type(again) is type(ours) and again.options() == ours.options()
+    assert again.estimand_ == ours.estimand_
+    assert np.array_equal(again.weights(table), ours.weights(table))
+    with pytest.raises(ContractError, match="holds a adjusters.ipw:InverseProbabilityWeighting, not a Mine"):
+        Mine.load(tmp_path)
+
+
+def test_a_class_no_longer_registered_is_not_loaded(tmp_path) -> None:
+    register("mine_in_test")(Mine)
+    try:
+        Mine().save(tmp_path)
+        assert isinstance(load_adjuster(tmp_path), Mine)
+    finally:
+        registry._registered.pop("mine_in_test")
+    with pytest.raises(ContractError, match="Mine, which is not installed"):
+        load_adjuster(tmp_path)
 
 
 def test_only_known_classes_are_loaded(tmp_path) -> None:
