@@ -18,6 +18,8 @@ def register(app: typer.Typer) -> None:
         seed: Annotated[int, typer.Option(min=0, help="Of initial weights, order and all else that is random.")] = 0,
     ) -> None:
         """Train one arm of a cohort."""
+        from accelerate import PartialState
+
         from causalecg.cohort.schema import Cohort
         from causalecg.training.config import RunConfig
         from causalecg.training.run import train as train_
@@ -25,4 +27,7 @@ def register(app: typer.Typer) -> None:
         settings = RunConfig() if config is None else RunConfig.read(config)
         run = train_(Cohort.open(cohort), arm, settings, seed=seed, out=out)
         rows = run.record["rows"]
-        typer.echo(f"trained {run.arm} (seed {seed}) on {rows['train']} items, {rows['valid']} for validation: {out}")
+        if PartialState().is_main_process:  # one line, however many processes trained it
+            typer.echo(
+                f"trained {run.arm} (seed {seed}) on {rows['train']} items, {rows['valid']} for validation: {out}"
+            )

@@ -2,6 +2,9 @@
 
 What happens at a step depends on (seed, stage, epoch, step) and the state in the checkpoint alone: the order of the
 batches, the learning rate and the random numbers of dropout are recomputed, so a killed run continues byte for byte.
+
+Under ``accelerate launch`` with several processes every batch is dealt out over them, and the gradient is that of the
+whole batch; validation and what stages want are computed by each process, and files are written by the first.
 """
 
 from __future__ import annotations
@@ -98,9 +101,10 @@ class Loop:
         folder: Path,
         report: Callable[[str, int, int, int, int], None],
     ) -> None:
-        from accelerate import Accelerator
+        from accelerate import Accelerator, DistributedDataParallelKwargs
 
-        self.accelerator = Accelerator()
+        # A part's step leaves the other parts' parameters out of the graph.
+        self.accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
         self.objective, self.adjuster, self.config, self.seed = objective, adjuster, config, seed
         self.rows = {"train": train, "validation": valid}
         self.folder, self.report = folder, report
@@ -121,6 +125,7 @@ class Loop:
         _check_stages(stages, self.objective)
         with torch.random.fork_rng(devices=[]):
             self._resume()
+            self.accelerator.wait_for_everyone()
             while self.at.stage < len(stages):
                 stage = stages[self.at.stage]
                 if self.at.epoch == 0 and self.at.step == 0:
@@ -143,9 +148,10 @@ class Loop:
             self.objective.train()
             while self.at.step < len(order):
                 step = self.at.step
-                torch.manual_seed(_mixed(self.seed, self.at.stage, epoch, step))
+                process = (self.accelerator.process_index,) if self.accelerator.num_processes > 1 else ()
+                torch.manual_seed(_mixed(self.seed, self.at.stage, epoch, step, *process))
                 progress = (epoch + step / len(order)) / epochs
-                self._step(stage, self._shard(rows, order[step]), progress)
+                self._step(stage, rows, order[step], progress)
                 self.at.step += 1
                 self.report(stage.name, epoch, epochs, step + 1, len(order))
                 if self.config.checkpoint_steps and self.at.step % self.config.checkpoint_steps == 0:
@@ -159,8 +165,9 @@ class Loop:
         record |= {f"loss_{part}": float(np.mean(values)) for part, values in sorted(self.at.running.items())}
         if stage.split == "train":
             record["validation_loss"] = self._judge(stage)
-        with open(self.folder / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(record) + "\n")
+        if self.accelerator.is_main_process:
+            with open(self.folder / "metrics.jsonl", "a") as file:
+                file.write(json.dumps(record) + "\n")
         self.at.epoch, self.at.step, self.at.running = self.at.epoch + 1, 0, {}
         self.at.logged += 1
         self._save()
@@ -185,8 +192,13 @@ class Loop:
 
     # ------------------------------------------------------------------ one step
 
-    def _step(self, stage: Stage, batch: Batch, progress: float) -> None:
+    def _step(self, stage: Stage, rows: Rows, positions: np.ndarray, progress: float) -> None:
         terms: dict[str, LossTerms] = {}
+        shards = self._shards(positions)
+        mine_only = shards[self.accelerator.process_index]
+        batch = rows(mine_only if len(mine_only) else positions[:1]).to(self.accelerator.device)
+        # Gradients are averaged over processes: what each counts for is its share of the batch.
+        share = len(mine_only) * len(shards) / len(positions)
         for part in stage.trains:
             mine = [p for p in self.objective.parameters_of(part) if p.requires_grad]
             others = self._others(mine) if len(self.objective.parts) > 1 else []
@@ -194,9 +206,12 @@ class Loop:
                 parameter.requires_grad_(False)
             try:
                 total, per_item = self.model(batch, part, progress)
-                if not torch.isfinite(total):
+                if len(shards) > 1:
+                    total = total * share
+                whole = self._reduced(total)
+                if not torch.isfinite(whole):
                     raise InputError(
-                        f"the loss of part {part} is {float(total)} in stage {stage.name}, epoch {self.at.epoch}, "
+                        f"the loss of part {part} is {float(whole)} in stage {stage.name}, epoch {self.at.epoch}, "
                         f"step {self.at.step}; lower the learning rate"
                     )
                 self.accelerator.backward(total)
@@ -209,9 +224,12 @@ class Loop:
                 group["lr"] = self.config.learning_rate * schedule(progress, self.config.warmup)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            terms[part] = LossTerms(total.detach(), per_item.detach())
-            self.at.running.setdefault(part, []).append(float(total.detach()))
+            terms[part] = LossTerms(whole, per_item.detach()[: len(mine_only)])
+            self.at.running.setdefault(part, []).append(float(whole))
         with torch.no_grad():
+            if len(shards) > 1 and type(self.objective).after_step is not Objective.after_step:
+                batch = rows(np.concatenate(shards)).to(self.accelerator.device)
+                terms = {p: LossTerms(t.total, self._gathered(t.per_item, shards)) for p, t in terms.items()}
             self.objective.after_step(batch, terms)
 
     def _others(self, mine: list[nn.Parameter]) -> list[nn.Parameter]:
@@ -226,9 +244,22 @@ class Loop:
                 return list(own)
         return rows.batches.shuffled(size, np.random.default_rng([self.seed, self.at.stage, epoch]))
 
-    def _shard(self, rows: Rows, positions: np.ndarray) -> Batch:
-        n, i = self.accelerator.num_processes, self.accelerator.process_index
-        return rows(positions[i::n] if n > 1 else positions).to(self.accelerator.device)
+    def _shards(self, positions: np.ndarray) -> list[np.ndarray]:
+        """A batch's rows dealt out over the processes."""
+        n = self.accelerator.num_processes
+        return [positions[i::n] for i in range(n)]
+
+    def _reduced(self, total: Tensor) -> Tensor:
+        """Mean over processes, without gradient."""
+        if self.accelerator.num_processes == 1:
+            return total.detach()
+        return self.accelerator.reduce(total.detach().clone(), reduction="mean")
+
+    def _gathered(self, per_item: Tensor, shards: list[np.ndarray]) -> Tensor:
+        """Every process's values, one shard after the other."""
+        missing = len(shards[0]) - len(per_item)  # the first shard is the largest
+        parts = self.accelerator.gather(nn.functional.pad(per_item, (0, missing))).chunk(len(shards))
+        return torch.cat([part[: len(shard)] for part, shard in zip(parts, shards, strict=True)])
 
     def _optimizers_for(self, stage: Stage) -> None:
         for part in stage.trains:
@@ -302,8 +333,10 @@ class Loop:
     def _resume(self) -> None:
         found = checkpoint.load_latest(self.folder / "checkpoint")
         metrics = self.folder / "metrics.jsonl"
+        writes = self.accelerator.is_main_process
         if found is None:
-            metrics.write_text("")
+            if writes:
+                metrics.write_text("")
             return
         tensors, about = found
         self.saved = about["saved"]
@@ -313,8 +346,9 @@ class Loop:
         for part in about["optimizers"]:
             self.optimizers[part] = _adamw(self.objective, part, self.config)
             checkpoint.restore_optimizer(self.optimizers[part], f"optimizer/{part}/", tensors)
-        lines = metrics.read_text().splitlines() if metrics.exists() else []
-        metrics.write_text("".join(line + "\n" for line in lines[: self.at.logged]))
+        if writes:
+            lines = metrics.read_text().splitlines() if metrics.exists() else []
+            metrics.write_text("".join(line + "\n" for line in lines[: self.at.logged]))
 
 
 def schedule(progress: float, warmup: float) -> float:

@@ -75,14 +75,19 @@ def train(
         "cohort_hash": cohort.hash,
         "scorer": "composite" if scorer is None else _name_of(scorer),
     }
-    record = _claim(out, about, config)
+    from accelerate import Accelerator
+
+    processes = Accelerator()
+    with processes.main_process_first():
+        record = _claim(out, about, config)
     if record["status"] == "done":
         return Run.open(out)
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
         with torch.enable_grad():
-            _train(cohort, arm, config, seed, out, scorer, progress, record)
+            _train(cohort, arm, config, seed, out, scorer, progress and processes.is_main_process, record)
+            processes.wait_for_everyone()
     finally:
         torch.set_num_threads(threads)
     return Run.open(out)
@@ -171,6 +176,8 @@ def _train(
     progress: bool,
     record: dict[str, Any],
 ) -> None:
+    from accelerate import PartialState
+
     streams = np.random.SeedSequence(seed).spawn(4)
     fit_rng, rewrite_rng, placebo_rng = (np.random.default_rng(s) for s in streams[3].spawn(3))
     severity, words = severity_column(cohort, config)
@@ -193,6 +200,7 @@ def _train(
         main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
     )
     record |= {
+        "processes": PartialState().num_processes,
         "severity_column": severity,
         "severity_words": words,
         "estimand": None if estimand is None else estimand.to_dict(),

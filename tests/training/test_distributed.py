@@ -1,0 +1,117 @@
+"""Two processes of torchrun (what ``accelerate launch`` starts) train what one does: the same gradients, up to the order of float32 sums (1e-6)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from causalecg.training.run import Run, train
+
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+#: An adjuster whose objective counts, after every step, what it was told of the batch.
+COUNTING = """
+import sys
+import torch
+from adjusters.contract import Adjuster, Card, Objective
+from adjusters.registry import register
+from causalecg.cohort.schema import Cohort
+from causalecg.training.config import RunConfig
+from causalecg.training.run import train
+
+class CountingObjective(Objective):
+    def __init__(self, scorer):
+        super().__init__(scorer)
+        self.register_buffer("told", torch.zeros(3, dtype=torch.float64))
+
+    def after_step(self, batch, terms):
+        per_item = terms["main"].per_item.double()
+        assert len(per_item) == len(batch)
+        self.told += torch.stack([torch.tensor(float(len(batch))), (batch.rows.double() * per_item).sum(), per_item.sum()])
+
+@register("counting")
+class Counting(Adjuster):
+    card = Card(summary="Counts.", uses=("objective",))
+
+    def attach(self, scorer, *, new_scorer, rng):
+        return CountingObjective(scorer)
+
+if __name__ == "__main__":
+    cohort, config, out = sys.argv[1:]
+    train(Cohort.open(cohort), "counting", RunConfig.read(config), seed=3, out=out, progress=False)
+"""
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    settings = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+    }
+    return subprocess.run(list(map(str, command)), env=settings, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture
+def settings(cohort, config, tmp_path) -> Path:
+    """A batch size that leaves shards of different sizes, and in the last batch (300 = 23 x 13 + 1) an empty one."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config.model_copy(update={"batch_size": 13, "epochs": 1}).model_dump(mode="json")))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["none", "backdoor"])
+def test_two_processes_train_what_one_does(cohort, settings, tmp_path, arm: str) -> None:
+    out = tmp_path / "two"
+    done = run(
+        *LAUNCH,
+        "-m",
+        "causalecg",
+        "train",
+        "--cohort",
+        cohort.path,
+        "--arm",
+        arm,
+        "--config",
+        settings,
+        "--seed",
+        3,
+        "--out",
+        out,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("trained") == 1
+    found = Run.open(out)
+    assert found.record["processes"] == 2
+    one = train(cohort, arm, found.config, seed=3, out=tmp_path / "one", progress=False)
+    two_metrics, one_metrics = (json.loads((r.path / "metrics.jsonl").read_text()) for r in (found, one))
+    assert two_metrics.keys() == one_metrics.keys()
+    for key in ("loss_main", "validation_loss"):
+        assert two_metrics[key] == pytest.approx(one_metrics[key], rel=1e-5)
+    for name in ("model/model.safetensors", "objective.safetensors"):
+        if not (one.path / name).exists():
+            continue
+        one_state, two_state = load_file(one.path / name), load_file(out / name)
+        assert one_state.keys() == two_state.keys()
+        for key, value in one_state.items():
+            assert torch.allclose(value, two_state[key], atol=1e-6), key
+
+
+@pytest.mark.slow
+def test_what_follows_a_step_is_told_of_the_whole_batch(cohort, settings, tmp_path) -> None:
+    script = tmp_path / "counting.py"
+    script.write_text(COUNTING)
+    for name, before in (("one", [sys.executable]), ("two", LAUNCH)):
+        done = run(*before, script, cohort.path, settings, tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    one, two = (load_file(tmp_path / name / "objective.safetensors")["told"] for name in ("one", "two"))
+    assert one[0] == two[0] == 300
+    assert torch.allclose(one, two, rtol=1e-5)
