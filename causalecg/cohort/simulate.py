@@ -107,7 +107,7 @@ def draw_parameters(rng: np.random.Generator, n: int, findings: Mapping[str, np.
     qrs = np.where(lbbb, uniform(0.132, 0.168), np.where(rbbb, uniform(0.126, 0.152), uniform(0.080, 0.104)))
     # Bazett's formula with a corrected QT of 390-430 ms, and the QRS excess on top.
     qt = uniform(0.385, 0.430) * np.sqrt(60 / rate) + np.where(lbbb | rbbb, qrs - 0.092, 0.0) * 0.6
-    axis = np.clip(rng.normal(45, 18, n), -5, 85)
+    axis = np.clip(rng.normal(32, 15, n), -15, 62)
     axis = np.where(has("left axis deviation"), uniform(-60, -35), axis)
     axis = np.where(has("right axis deviation"), uniform(105, 150), axis)
     voltage = np.clip(rng.normal(1.0, 0.12, n), 0.72, 1.3)
@@ -234,7 +234,7 @@ def _normal_waves(p: Parameters) -> list[_Wave]:
 
     waves = [wave(onset - p.pr + 0.055, 0.020 * one, np.where(p.af[:, None], 0.0, vector(0.05, 0.125, -0.020)))]
     septal = np.where(p.lbbb[:, None], 0.0, vector(-0.13, -0.06, -0.30))
-    main = _frontal(vector(0.86, 0.86, 0.0), turn) + vector(0, 0, 0.34)
+    main = _frontal(vector(0.95, 0.95, 0.0), turn) + vector(0, 0, 0.34)
     main = main * (1 + lvh * np.array([1.2, 0.5, 2.5]))
     waves += [
         wave(-0.024 * w, 0.0105 * w, septal),
