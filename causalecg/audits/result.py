@@ -49,7 +49,7 @@ class AuditResult:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; NaN becomes null."""
-        numbers = self.table.astype(object).where(self.table.notna(), None)
+        rows = self.table.astype(object).to_dict("records")
         return {
             "name": self.name,
             "question": self.question,
@@ -61,7 +61,7 @@ class AuditResult:
             "threshold": self.threshold,
             "verdict": self.verdict,
             "required": self.required,
-            "table": numbers.to_dict("records"),
+            "table": [{key: None if pd.isna(value) else value for key, value in row.items()} for row in rows],
             "note": self.note,
         }
 
