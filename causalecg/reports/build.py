@@ -1,4 +1,5 @@
-"""The report: report.html (one offline file), report.json and report.md, from a score set and its audits."""
+"""The report, from a score set and its audits: report.html (one offline file), report.json, report.md, and the figure of
+the arms by itself (arms.svg), for papers and pages."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from structural_models.estimand import Estimand
     from structural_models.graph import CausalGraph
 
-FILES = ("report.html", "report.json", "report.md")
+FIGURE = "arms.svg"
 PANELS = {
     "test": "accuracy, test as it is",
     "test_unbiased": "accuracy, unbiased test",
@@ -53,7 +54,7 @@ def write_report(
     comparison: dict[str, Any] | None = None,
     title: str = "Does it read the ECG?",
 ) -> Path:
-    """Write the three files into ``out`` and return the page.
+    """Write the files into ``out`` and return the page.
 
     Args:
         out: folder; report files in it are replaced.
@@ -69,12 +70,13 @@ def write_report(
     tables = {"": balance} if isinstance(balance, pd.DataFrame) else dict(balance or {})
     panels = _panels(record["arms"])
     drawn = {key: PANELS[key] for key in panels if key != "test_versus_none"}
+    forest = forest_figure(record["arms"], drawn) if record["arms"] else None
     page = _template().render(
         record=record,
         panels=panels,
         titles=PANELS,
         graph_svg=None if graph is None else graph_figure(graph),
-        forest_svg=forest_figure(record["arms"], drawn) if record["arms"] else None,
+        forest_svg=forest,
         balance_svgs=[balance_figure(table, arm) for arm, table in tables.items() if len(table)],
         item=None if cohort is None else swapped_item(score_set, cohort),
         version=__version__,
@@ -85,9 +87,12 @@ def write_report(
     (partial / "report.html").write_text(page, encoding="utf-8")
     (partial / "report.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (partial / "report.md").write_text(_markdown(record), encoding="utf-8")
+    if forest is not None:
+        (partial / FIGURE).write_text(forest, encoding="utf-8")
     out.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        (partial / name).replace(out / name)
+    (out / FIGURE).unlink(missing_ok=True)
+    for path in partial.iterdir():
+        path.replace(out / path.name)
     partial.rmdir()
     return out / "report.html"
 

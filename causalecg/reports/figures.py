@@ -163,7 +163,7 @@ def _svg(figure: Figure, label: str) -> str:
     from html import escape
 
     out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
