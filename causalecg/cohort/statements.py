@@ -28,11 +28,13 @@ from causalecg.errors import InputError
 #: Level from which an ECG counts as severe, per scale.
 CUT = {"acuity": 2, "burden": 1}
 SHARES = {"train": 0.6, "valid": 0.12, "test": 0.28}
-#: A topic needs so many patients in every (answer, severity) cell of the records at hand.
+#: A topic needs so many patients in every (answer, severity) cell of the records at hand, before any are left out ...
 MINIMUM_CELL = 50
-#: Cells with a smaller share of their topic are listed as positivity failures.
+#: ... and P(answer | severity, topic) at least so large in each of them: below, positivity fails.
 POSITIVITY = 0.01
 _NOT_ASKED = ("SR", "NORM")
+#: (answer is yes, severity).
+CELLS = [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
 def statements_cohort(
@@ -52,12 +54,13 @@ def statements_cohort(
     Args:
         rho: P(A = F) aimed at, in [0.5, 0.95]; what was achieved is recorded.
         scale: severity scale that drives style and answer; both scales are columns.
-        topics: SCP codes; by default every statement with enough patients in all four cells.
+        topics: SCP codes; by default every statement with enough patients in all four cells, without a positivity
+            failure, and with ECGs for each cell in each split. The others are listed in ``skipped.csv``.
 
     Splits: train, valid, test (60/12/28 % of patients, by hash), train_oracle, valid_oracle, test_unbiased (the same
     with the style re-drawn), and test_natural: every topic asked of every test ECG, style re-drawn.
 
-    Raises InputError for a rho out of range, an unknown topic, or one that lacks patients.
+    Raises InputError for a rho out of range, an unknown topic, or one that cannot be asked.
     """
     out = Path(out)
     require_new(out)
@@ -65,6 +68,10 @@ def statements_cohort(
     if not 0.5 <= rho <= 0.95:
         raise InputError(f"rho must lie between 0.5 and 0.95 on real labels, not {rho}")
     source = read_ptbxl(ptbxl)
+    asked = list(dict.fromkeys(topics))
+    unknown = [code for code in asked if code not in source.statements.kin]
+    if unknown:
+        raise InputError(f"{', '.join(unknown)} is no SCP statement of {source.folder / 'scp_statements.csv'}")
     streams = np.random.SeedSequence(seed).spawn(4)
     with waveforms(
         source,
@@ -76,7 +83,10 @@ def statements_cohort(
         progress=progress,
     ) as read:
         ecgs = read.ecgs
-        units = _units(ecgs, source, _topics(ecgs, source, topics, scale))
+        units = _units(ecgs, source, asked or sorted(set(source.statements.kin) - set(_NOT_ASKED)))
+        unfit = _unfit(units, scale, dial.symmetric(rho))
+        _require_topics(units, unfit, asked, source)
+        units = units[~units["topic_code"].isin(unfit)].reset_index(drop=True)
         kept, cells = _keep(units, scale, dial.symmetric(rho), np.random.default_rng(streams[0]))
         style = _assigned(kept[f"severity_{scale}"].to_numpy(), dial.symmetric(rho), np.random.default_rng(streams[1]))
         redrawn = np.random.default_rng(streams[2])
@@ -113,36 +123,63 @@ def statements_cohort(
                     "p": dial.symmetric(rho),
                     "q": dial.symmetric(rho),
                     "achieved_rho": {str(k): float(v) for k, v in agreement.items()},
+                    "cut": CUT,
+                    "topics": {
+                        code: sorted(source.statements.relatives(code) & set().union(*ecgs["labels"]))
+                        for code in sorted(units["topic_code"].unique())
+                    },
+                    "split_shares": SHARES,
                     "cells": cells,
                     "seed": seed,
                 },
                 "selection": selection(source.ecgs, ecgs[ecgs["ecg_id"].isin(kept["ecg_id"])], source, list(SCALES)),
                 "made_with": {"command": "cohort statements", "leads": list(LEADS)},
             },
-            skipped=pd.concat([source.skipped, read.skipped], ignore_index=True),
+            skipped=pd.concat([source.skipped, read.skipped, _as_skipped(unfit)], ignore_index=True),
             write_signals=lambda folder: store_signals(folder, read.signals, rate_hz),
         )
 
 
-def _topics(ecgs: pd.DataFrame, source: PtbXL, asked: Sequence[str], scale: str) -> list[str]:
-    statements = source.statements
-    unknown = [code for code in asked if code not in statements.kin]
-    if unknown:
-        raise InputError(f"{', '.join(unknown)} is no SCP statement of {source.folder / 'scp_statements.csv'}")
-    found = []
-    for code in asked or sorted(set(statements.kin) - set(_NOT_ASKED)):
-        units = _units(ecgs, source, [code])
-        cells = units.groupby(["answer_is_yes", f"severity_{scale}"])["patient_id"].nunique()
-        enough = len(cells) == 4 and cells.min() >= MINIMUM_CELL
-        if enough:
-            found.append(code)
-        elif asked:
-            raise InputError(f"topic {code} has a cell of fewer than {MINIMUM_CELL} patients; leave it out")
-    if not found:
+def _unfit(units: pd.DataFrame, scale: str, p: float) -> dict[str, str]:
+    """Topic -> why the law cannot be imposed on it with the records at hand."""
+    column = f"severity_{scale}"
+    found = {}
+    for topic, rows in units.groupby("topic_code", sort=True):
+        cells = rows.groupby(["answer_is_yes", column])["patient_id"].nunique().reindex(CELLS, fill_value=0)
+        rarest = _answer_shares(rows, column).min()
+        if cells.min() < MINIMUM_CELL:
+            found[str(topic)] = f"fewer than {MINIMUM_CELL} patients in a cell of answer and severity: {cells.min()}"
+        elif rarest < POSITIVITY:
+            found[str(topic)] = f"positivity: P(answer | severity) is {rarest:.4f} in a cell, below {POSITIVITY}"
+        for split, part in rows.groupby("split", sort=True):
+            if not all(_planned(part, column, p).values()):
+                found.setdefault(str(topic), f"too few ECGs for every cell of answer and severity in split {split}")
+    return found
+
+
+def _require_topics(units: pd.DataFrame, unfit: dict[str, str], asked: Sequence[str], source: PtbXL) -> None:
+    for code in asked:
+        if code in unfit:
+            raise InputError(f"topic {code} cannot be asked ({unfit[code]}); leave it out")
+    if set(units["topic_code"]) <= set(unfit):
         raise InputError(
             f"no statement in {source.folder} has {MINIMUM_CELL} patients in every cell; give more records"
         )
-    return found
+
+
+def _answer_shares(rows: pd.DataFrame, column: str) -> pd.Series:
+    """P(answer | severity) of one topic's units, indexed as :data:`CELLS`; zero where the severity does not occur."""
+    counts = rows.groupby(["answer_is_yes", column]).size().reindex(CELLS, fill_value=0)
+    shares: pd.Series = counts / counts.groupby(level=1).transform("sum")
+    return shares.fillna(0.0)
+
+
+def _planned(rows: pd.DataFrame, column: str, p: float) -> dict[tuple[int, int], int]:
+    """Units to keep per cell of one topic in one split: as many as its scarcest cell allows, p/2 or (1 - p)/2 each."""
+    have = rows.groupby(["answer_is_yes", column]).size().reindex(CELLS, fill_value=0)
+    share = {(a, s): (p if a == s else 1 - p) / 2 for a, s in CELLS}
+    total = min(have[cell] / share[cell] for cell in CELLS)
+    return {cell: min(int(have[cell]), round(total * share[cell])) for cell in CELLS}
 
 
 def _units(ecgs: pd.DataFrame, source: PtbXL, topics: Sequence[str]) -> pd.DataFrame:
@@ -176,28 +213,28 @@ def _units(ecgs: pd.DataFrame, source: PtbXL, topics: Sequence[str]) -> pd.DataF
 def _keep(
     units: pd.DataFrame, scale: str, p: float, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """As many units per (split, topic) as its scarcest cell allows, with cell shares p/2 and (1 - p)/2."""
+    """The planned number of units of every cell, drawn at random, and the record of how they were kept."""
     column = f"severity_{scale}"
+    law = {str(topic): _answer_shares(rows, column) for topic, rows in units.groupby("topic_code")}
     parts, cells = [], []
     for (split, topic), rows in units.groupby(["split", "topic_code"], sort=True):
         by_cell = {key: group.index.to_numpy() for key, group in rows.groupby(["answer_is_yes", column])}
-        share = {(a, s): (p if a == s else 1 - p) / 2 for a in (0, 1) for s in (0, 1)}
-        total = min(len(by_cell.get(key, ())) / share[key] for key in share)
-        for key, wanted in share.items():
-            have = by_cell.get(key, np.empty(0, dtype=np.int64))
-            number = min(len(have), round(total * wanted))
-            if not number:
-                continue
+        for key, number in _planned(rows, column, p).items():
+            have = by_cell[key]
             chosen = np.sort(rng.choice(have, number, replace=False))
             parts.append(units.loc[chosen].assign(keep_probability=number / len(have)))
             cells.append(
                 {
                     "split": split, "topic": topic, "answer": "yes" if key[0] else "no", "severity": key[1],
                     "available": len(have), "kept": number, "keep_probability": number / len(have),
-                    "positivity_failure": bool(wanted < POSITIVITY),
+                    "answer_given_severity": float(law[str(topic)][key]),
                 }
             )  # fmt: skip
     return pd.concat(parts).sort_index().reset_index(drop=True), cells
+
+
+def _as_skipped(unfit: dict[str, str]) -> pd.DataFrame:
+    return pd.DataFrame({"kind": "topic", "id": list(unfit), "reason": list(unfit.values())})
 
 
 def _assigned(severity_level: np.ndarray, q: float, rng: np.random.Generator) -> np.ndarray:

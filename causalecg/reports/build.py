@@ -1,5 +1,5 @@
-"""The report, from a score set and its audits: report.html (one offline file), report.json, report.md, and the figure of
-the arms by itself (arms.svg), for papers and pages."""
+"""The report, from a score set and its audits: report.html (one offline file), report.json, report.md, and arms.svg,
+the figure of the arms by itself, for papers and pages."""
 
 from __future__ import annotations
 
