@@ -54,6 +54,20 @@ def load_language_model(config: ModelConfig) -> tuple[nn.Module, Any]:
     return model, tokenizer
 
 
+def untrained_language_model(folder: Path, *, trust_remote_code: bool) -> tuple[nn.Module, Any]:
+    """(model, tokenizer) of the shape saved in ``folder``, with fresh weights. Raises InputError where it cannot be."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=trust_remote_code)
+        shape = AutoConfig.from_pretrained(folder / "language_model", trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_config(shape, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"the language model in {folder} cannot be built: {reason}") from error
+    return model, tokenizer
+
+
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, without special tokens."""
     return [tokenizer.encode(text, add_special_tokens=False) for text in texts]

@@ -13,7 +13,7 @@ from causalecg.errors import InputError
 from causalecg.models.composite import EncoderProjectorLLM
 from causalecg.models.config import ModelConfig
 from causalecg.models.encoder import ENCODERS
-from causalecg.models.language_model import embedded_language_model, load_language_model
+from causalecg.models.language_model import embedded_language_model, load_language_model, untrained_language_model
 from causalecg.models.projector import PROJECTORS
 from causalecg.models.tokenizer import train_tokenizer
 
@@ -59,7 +59,8 @@ def _part(kind: str, known: dict[str, Any], name: str, options: dict[str, Any], 
 def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
     """Write config.json, model.safetensors, the tokenizer, and the language model's configuration.
 
-    A frozen language model that came from a folder or hub is named, not copied.
+    A frozen language model that came from a folder or hub is named, not copied. Leave to run a model's own Python
+    code is not saved: whoever reads the folder gives it, or not.
     """
     from safetensors.torch import save_file
 
@@ -75,7 +76,8 @@ def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
             tied[name] = owner
             del state[name]
     leads = int(next(p for n, p in model.encoder.named_parameters() if p.dim() == 3).shape[1])
-    about = {"config": model.config.model_dump(mode="json"), "leads": leads, "tied": tied}
+    config = model.config.model_copy(update={"trust_remote_code": False})
+    about = {"config": config.model_dump(mode="json"), "leads": leads, "tied": tied}
     save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / "model.safetensors")
     if not named:
         model.tokenizer.save_pretrained(folder / "tokenizer")
@@ -83,25 +85,31 @@ def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
     (folder / "config.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
 
 
-def from_pretrained(folder: str | Path) -> EncoderProjectorLLM:
-    """Read back what :func:`save_pretrained` wrote. Raises InputError where it is not there or does not fit."""
+def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> EncoderProjectorLLM:
+    """Read back what :func:`save_pretrained` wrote.
+
+    Args:
+        folder: what was written.
+        trust_remote_code: run Python code that comes with the language model. Whatever the folder says of it is not
+            heeded.
+
+    Raises:
+        InputError: the model is not there, does not fit, or cannot be had without running its own code.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     folder = Path(folder)
     try:
         about = json.loads((folder / "config.json").read_text())
-        config = ModelConfig(**about["config"])
+        config = ModelConfig(**{**about["config"], "trust_remote_code": trust_remote_code})
         state = load_file(folder / "model.safetensors")
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"{folder} holds no readable model: {str(error).splitlines()[0]}") from error
     if _is_named(config):
         language_model, tokenizer = load_language_model(config)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-        shape = AutoConfig.from_pretrained(folder / "language_model")
-        language_model = AutoModelForCausalLM.from_config(shape)
+        language_model, tokenizer = untrained_language_model(folder, trust_remote_code=trust_remote_code)
     model = _assemble(config, language_model, tokenizer, int(about["leads"]))
     for name, owner in about["tied"].items():
         state[name] = state[owner]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,26 @@ from causalecg.models.config import ModelConfig
 from causalecg.models.pretrained import build_model, from_pretrained, save_pretrained
 
 TEXTS = ["Is it normal?", " yes", " no", " not sure"]
+
+
+def save_gpt2(folder: Path) -> None:
+    """A small GPT-2 with a byte-level tokenizer of its own, as transformers saves them."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=300, special_tokens=["<|endoftext|>"],
+                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    )  # fmt: skip
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|endoftext|>")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, n_positions=256))
+    theirs.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 @torch.no_grad()
@@ -30,22 +52,7 @@ def test_same_seed_same_weights_and_the_global_generator_is_left_alone() -> None
 
 def test_any_transformers_language_model_with_its_own_tokenizer(tmp_path, batch) -> None:
     """GPT-2 architecture, its own byte-level tokenizer, saved as transformers saves; then frozen and trained."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    raw.train_from_iterator(
-        TEXTS, trainers.BpeTrainer(vocab_size=300, special_tokens=["<|endoftext|>"],
-                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-    )  # fmt: skip
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|endoftext|>")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        theirs = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, n_positions=256))
-    theirs.save_pretrained(tmp_path / "gpt2")
-    tokenizer.save_pretrained(tmp_path / "gpt2")
+    save_gpt2(tmp_path / "gpt2")
     config = ModelConfig(language_model=str(tmp_path / "gpt2"))
     model = build_model(config, texts=[], leads=12, seed=0).eval()
     assert all(not p.requires_grad for p in model.language_model.parameters())
@@ -73,6 +80,38 @@ def test_nothing_is_unpickled(tmp_path, model) -> None:
         (tmp_path / "m" / name).write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(InputError, match="holds no readable model"):
         from_pretrained(tmp_path / "m")
+
+
+def bring_code(language_model: Path, marker: Path) -> None:
+    """Give a saved language model Python code of its own, which leaves ``marker`` when it is run."""
+    (language_model / "theirs.py").write_text(
+        f"open({str(marker)!r}, 'w').close()\n"
+        "from transformers import GPT2Config, GPT2LMHeadModel\n"
+        "class Shape(GPT2Config):\n    model_type = 'theirs'\n"
+        "class Model(GPT2LMHeadModel):\n    config_class = Shape\n"
+    )
+    path = language_model / "config.json"
+    config = json.loads(path.read_text())
+    code = {"AutoConfig": "theirs.Shape", "AutoModelForCausalLM": "theirs.Model"}
+    path.write_text(json.dumps({**config, "model_type": "theirs", "auto_map": code}))
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_folder_cannot_say_that_its_code_be_run(tmp_path, monkeypatch, copied: bool) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    save_gpt2(tmp_path / "gpt2")
+    config = ModelConfig(language_model=str(tmp_path / "gpt2"), train_language_model=copied, trust_remote_code=True)
+    save_pretrained(build_model(config, texts=[], leads=12, seed=0), tmp_path / "m")
+    path = tmp_path / "m" / "config.json"
+    about = json.loads(path.read_text())
+    assert about["config"]["trust_remote_code"] is False
+    about["config"]["trust_remote_code"] = True
+    path.write_text(json.dumps(about))
+    bring_code(tmp_path / "m" / "language_model" if copied else tmp_path / "gpt2", tmp_path / "marker")
+    with pytest.raises(InputError, match="language model"):
+        from_pretrained(tmp_path / "m")
+    assert not (tmp_path / "marker").exists()
 
 
 @pytest.mark.parametrize(
