@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causalecg.cohort.ecgqa import EcgQa, Form, fill, pattern_of, read_ecgqa
+from causalecg.cohort.ecgqa import EcgQa, Form, fill, has_every_slot, pattern_of, read_ecgqa
 from causalecg.cohort.ptbxl import PtbXL, read_ptbxl, waveforms
+from causalecg.cohort.question_severity import UNDEFINED, with_severity
 from causalecg.cohort.severity import SCALES, VERSION, severity
 from causalecg.cohort.signals import LEADS, SignalWriter
 from causalecg.cohort.splitting import joint_split
@@ -38,6 +39,8 @@ def build_cohort(
 ) -> Path:
     """Write a cohort of real ECGs and real questions.
 
+    An item's severity leaves out the statements its question is about; see :mod:`causalecg.cohort.question_severity`.
+
     A template keeps ECG-QA's split (environment "official"), unless it has only training items at hand: it then gets
     a split by patient (environment "development"): two of its wordings are held out for the test, and an item
     whose wording is on the wrong side of that border is put into another one, marked ``reworded``.
@@ -61,7 +64,8 @@ def build_cohort(
         items, wordings = _items(questions, read.ecgs, seed)
         gone = questions.loc[~questions["sample"].isin(items["item_id"]), "sample"]
         straddling = pd.DataFrame({"kind": "question", "id": gone, "reason": "its two patients are in two splits"})
-        items = with_severity(items, read.ecgs, source, scales)
+        items = with_severity(items, read.ecgs, source, scales).drop(columns="attribute")
+        undefined = int((items[f"severity_{scales[0]}"] == UNDEFINED).sum())
         used = {ecg_id for ids in items["ecg_ids"] for ecg_id in ids}
         kept = read.ecgs[read.ecgs["ecg_id"].isin(used)]
 
@@ -74,6 +78,7 @@ def build_cohort(
                 "name": f"ECG-QA on PTB-XL, {form}",
                 "severity_scales": {name: list(SCALES[name]) for name in scales},
                 "severity_version": VERSION,
+                "items_without_severity": undefined,
                 "roles": {"treatment": "question_id"},
                 "confounding": None,
                 "selection": selection(source.ecgs, kept, source, scales),
@@ -113,22 +118,25 @@ def _items(questions: pd.DataFrame, ecgs: pd.DataFrame, seed: int) -> tuple[pd.D
     )
     patients = [[patient[i] for i in ids] for ids in questions["ecg_ids"]]
     items["patient_ids"] = pd.Series(patients, index=items.index, dtype=object)
+    items["pool"] = _pools(items)
     names = _wording_names(items)
     parts, held_out = [], {}
     for template in sorted(items["template_id"].unique()):
-        rows = items[items["template_id"] == template]
-        patterns = sorted(rows["pattern"].unique(), key=lambda p: names[template, p])
-        if set(rows["split"]) != {"train"}:
-            learned = set(rows.loc[rows["split"] != "test", "pattern"])
-            held_out[template] = {p for p in patterns if p not in learned} if learned else set()
-            parts.append(rows)
-            continue
+        of_template = items[items["template_id"] == template]
         rng = np.random.default_rng([seed, int(template)])
-        hidden = set(patterns[-HELD_OUT_WORDINGS:]) if len(patterns) > HELD_OUT_WORDINGS else set()
-        held_out[template] = hidden
-        parts.append(_development(rows, patterns, hidden, rng))
+        official = set(of_template["split"]) != {"train"}
+        for pool, rows in of_template.groupby("pool", sort=True):
+            if official:
+                learned = set(rows.loc[rows["split"] != "test", "pattern"])
+                held_out[str(pool)] = set(rows["pattern"]) - learned if learned else set()
+                parts.append(rows)
+                continue
+            patterns = sorted(rows["pattern"].unique())
+            hidden = set(patterns[-HELD_OUT_WORDINGS:]) if len(patterns) > HELD_OUT_WORDINGS else set()
+            held_out[str(pool)] = hidden
+            parts.append(_development(rows, patterns, hidden, rng))
     items = pd.concat(parts).sort_index().reset_index(drop=True)
-    items["wording_id"] = [names[t, p] for t, p in zip(items["template_id"], items["pattern"], strict=True)]
+    items["wording_id"] = [names[t, p] for t, p in zip(items["pool"], items["pattern"], strict=True)]
     items["style"] = ANY_STYLE
     items["topic"] = items["attribute_type"]
     items["source"] = "ECG-QA"
@@ -137,16 +145,31 @@ def _items(questions: pd.DataFrame, ecgs: pd.DataFrame, seed: int) -> tuple[pd.D
     kept = [
         "item_id", "source", "split", "patient_ids", "ecg_ids", "template_id", "question_id", "question_type", "topic",
         "style", "wording_id", "question", "candidates", "kind", "answer", "environment", "reworded",
+        "attribute",
     ]  # fmt: skip
     return items[kept], wordings
 
 
-def _wording_names(items: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """(template, pattern) -> name of the wording, numbered in alphabetical order."""
-    names = {}
+def _pools(items: pd.DataFrame) -> pd.Series:
+    """Which questions share their wordings: all of a template, where its wordings say nothing but the template.
+
+    Where something that is asked about stays in the text (no attribute is known, or a wording does not name it), a
+    wording of one question would turn another into it: there, only a question's own leads share its wordings.
+    """
+    pools = items["template_id"].copy()
     for template, rows in items.groupby("template_id"):
+        named = map(has_every_slot, rows["pattern"], rows["attribute"])
+        if rows["asked"].nunique() > 1 and not (all(named) and rows["attribute"].map(len).nunique() == 1):
+            pools[rows.index] = [f"{template}/{asked}" for asked in rows["asked"]]
+    return pools
+
+
+def _wording_names(items: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """(pool, pattern) -> name of the wording, numbered in alphabetical order."""
+    names = {}
+    for pool, rows in items.groupby("pool"):
         for number, pattern in enumerate(sorted(rows["pattern"].unique())):
-            names[str(template), pattern] = f"{template}-{number:02d}"
+            names[str(pool), pattern] = f"{pool}-{number:02d}"
     return names
 
 
@@ -168,42 +191,25 @@ def _development(rows: pd.DataFrame, patterns: list[str], hidden: set[str], rng:
 
 
 def _wordings(items: pd.DataFrame, names: dict[tuple[str, str], str], held_out: dict[str, set[str]]) -> pd.DataFrame:
-    """Every wording of a template, filled in for every canonical question."""
+    """Every wording of a pool, filled in for every canonical question that shares it."""
     rows = []
     first = items.drop_duplicates("question_id")
-    by_template: dict[str, list[tuple[str, str]]] = {}
-    for (template, pattern), name in names.items():
-        by_template.setdefault(template, []).append((pattern, name))
-    columns = (first[name] for name in ("question_id", "template_id", "question", "attribute"))
-    for question_id, template, question, attribute in zip(*columns, strict=True):
-        for pattern, name in by_template[template]:
+    by_pool: dict[str, list[tuple[str, str]]] = {}
+    for (pool, pattern), name in names.items():
+        by_pool.setdefault(pool, []).append((pattern, name))
+    columns = (first[name] for name in ("question_id", "pool", "question", "attribute"))
+    for question_id, pool, question, attribute in zip(*columns, strict=True):
+        for pattern, name in by_pool[pool]:
             rows.append(
                 {
                     "question_id": question_id,
                     "wording_id": name,
                     "style": ANY_STYLE,
-                    "held_out": pattern in held_out[template],
+                    "held_out": pattern in held_out[pool],
                     "question": fill(pattern, question, attribute),
                 }
             )
     return pd.DataFrame(rows)
-
-
-def with_severity(items: pd.DataFrame, ecgs: pd.DataFrame, source: PtbXL, scales: Sequence[str]) -> pd.DataFrame:
-    """Adds severity_<scale>: the maximum over an item's ECGs, with _1 and _2 beside it (_2 is -1 for one ECG)."""
-    columns: dict[str, Any] = {}
-    for scale in scales:
-        level = {
-            ecg_id: severity(codes, scale, source.statements)
-            for ecg_id, codes in zip(ecgs["ecg_id"], ecgs["labels"], strict=True)
-        }
-        each = [[level[i] for i in ids] for ids in items["ecg_ids"]]
-        columns[f"severity_{scale}"] = np.array([max(found) for found in each], dtype=np.int64)
-        columns[f"severity_{scale}_1"] = np.array([found[0] for found in each], dtype=np.int64)
-        columns[f"severity_{scale}_2"] = np.array(
-            [found[1] if len(found) > 1 else -1 for found in each], dtype=np.int64
-        )
-    return items.assign(**columns)
 
 
 def selection(known: pd.DataFrame, kept: pd.DataFrame, source: PtbXL, scales: Sequence[str]) -> dict[str, Any]:

@@ -32,7 +32,9 @@ TRAINING_SPLITS = ("train", "valid", "train_oracle", "valid_oracle")
 TEST_SPLITS = ("test", "test_unbiased", "test_natural")
 
 #: column -> what it holds. ``severity_<scale>`` columns (int64 level; for two ECGs the maximum, with
-#: ``severity_<scale>_1`` and ``_2`` beside it) come on top of these.
+#: ``severity_<scale>_1`` and ``_2`` beside it) come on top of these. A level of -1 means "not defined": in ``_2`` that
+#: there is one ECG, in all three that it cannot be said which statements the question is about, so that they cannot
+#: be left out. Nothing may be adjusted for such a level; cohort.json counts the items (``items_without_severity``).
 ITEM_COLUMNS: dict[str, str] = {
     "item_id": "string, unique",
     "source": "string, the data set the item comes from",
@@ -54,7 +56,7 @@ ITEM_OPTIONAL = ("group", "environment", "twin_of", "partner", "finding", "keep_
 ECG_COLUMNS: dict[str, str] = {
     "ecg_id": "string, unique",
     "patient_id": "string",
-    "age": "float, years, NaN unknown",
+    "age": "float, years, NaN unknown; 90 also stands for PTB-XL's 300, 'above 89'",
     "sex": "string: female, male or unknown",
     "labels": "list of strings, SCP codes or simulated findings",
     "source": "string",

@@ -98,10 +98,12 @@ def small_ecgqa(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for form in ("template", "paraphrased"):
         for name, ids in splits.items():
             ids = list(ids)
-            words = ["Is AF here?", "Any AF?"] if name != "test" else ["AF present?"]
+            words = ["Is atrial fibrillation here?", "Any atrial fibrillation?"]
+            if name == "test":
+                words = ["Atrial fibrillation present?"]
             found = [
-                sample(1, 7, n, "single-verify", "scp_code", words[n % len(words)] if form == "paraphrased" else "AF?",
-                       ["yes"] if n % 3 else ["no"], [i], ["AF"])
+                sample(1, 7, n, "single-verify", "scp_code", words[n % len(words)] if form == "paraphrased" else "Atrial fibrillation?",
+                       ["yes"] if n % 3 else ["no"], [i], ["atrial fibrillation"])
                 for n, i in enumerate(ids)
             ]  # fmt: skip
             found += [

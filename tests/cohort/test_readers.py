@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -76,8 +77,85 @@ def test_answers_are_sets_and_answer_spaces_are_the_templates(small_ecgqa) -> No
 
 def test_wordings_are_patterns() -> None:
     pattern = pattern_of("Is there static noise in lead aVL?", ["static noise"])
-    assert pattern == "Is there {attribute} in lead {lead}?"
+    assert pattern == "Is there {attribute0} in lead {lead}?"
     assert fill(pattern, "Does lead V2 show burst noise?", ["burst noise"]) == "Is there burst noise in lead V2?"
+    either = pattern_of("Which one, complete block or incomplete block?", ["complete block", "incomplete block"])
+    assert either == "Which one, {attribute0} or {attribute1}?"
+    assert fill(either, "", ["a fib", "a flutter"]) == "Which one, a fib or a flutter?"
+
+
+NAMES = [
+    "static noise",
+    "burst noise",
+    "T-wave",
+    "t",
+    "attribute",
+    "st/t change",
+    "bigeminal (sv, or ventricular)",
+    "lead",
+]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_pattern_filled_with_its_own_is_the_question(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    attribute = [str(name) for name in rng.choice(NAMES, rng.integers(0, 3), replace=False)]
+    words = [
+        "Does",
+        "it",
+        "show",
+        "the",
+        "lead V1",
+        "Lead aVR",
+        "in lead II",
+        *NAMES,
+        *attribute,
+        *map(str.upper, attribute),
+    ]
+    question = " ".join(str(word) for word in rng.choice(words, 8)) + "?"
+    assert fill(pattern_of(question, attribute), question, attribute).lower() == question.lower()
+
+
+def with_more_questions(small_ecgqa, folder, samples: dict[str, list[dict]], space: str):
+    shutil.copytree(small_ecgqa, folder)
+    with open(folder / "answers_for_each_template.csv", "a") as file:
+        file.write(space)
+    for split, found in samples.items():
+        (folder / "paraphrased" / split / "more.json").write_text(json.dumps(found))
+    return folder
+
+
+def question(template: int, question_id: int, number: int, text: str, ecg_ids: list[int], **more) -> dict:
+    return {
+        "template_id": template, "question_id": question_id, "sample_id": number, "question_type": "single-verify",
+        "attribute_type": "scp_code", "question": text, "answer": [["yes"], ["no"]][number % 2], "ecg_id": ecg_ids,
+        "attribute": None, **more,
+    }  # fmt: skip
+
+
+def test_rewording_never_changes_what_is_asked(small_ptbxl, small_ecgqa, tmp_path) -> None:
+    """ECG-QA's comparisons have no attribute: the finding stays in the text, one question_id for each."""
+    findings = {31: "atrial fibrillation", 32: "sinus rhythm"}
+    forms = ["Has {} been resolved?", "Is {} gone?", "Did {} go?", "No more {}?"]
+    made = [
+        question(57, q, 2000 + 100 * q + n, forms[n % 4].format(name), [1 + n, 2 + n])
+        | {"question_type": "comparison_irrelevant-verify"}
+        for q, name in findings.items()
+        for n in range(20)
+    ]
+    folder = with_more_questions(small_ecgqa, tmp_path / "q", {"train": made}, "57,\"['no', 'yes']\"\n")
+    build_cohort(tmp_path / "c", ptbxl=small_ptbxl, ecgqa=folder, processes=1, progress=False)
+    cohort = Cohort.open(tmp_path / "c")
+    for table in (cohort.items[cohort.items["template_id"] == "57"], cohort.wordings):
+        for q, name in findings.items():
+            asked = table.loc[table["question_id"] == str(q), "question"]
+            assert len(asked) and asked.str.contains(name).all()
+    words = cohort.wordings[cohort.wordings["question_id"] == "31"]
+    assert len(words) == 4 and words["held_out"].sum() == 2
+    assert not set(words["wording_id"]) & set(cohort.wordings.loc[cohort.wordings["question_id"] == "32", "wording_id"])
+    pairs = cohort.items[cohort.items["template_id"] == "57"]
+    assert (pairs[["severity_acuity", "severity_acuity_1", "severity_burden_2"]] == -1).all(axis=None)
+    assert cohort.meta["items_without_severity"] == len(pairs)
 
 
 def test_missing_and_unreadable_waveforms_are_skipped_and_fatal_only_alone(built, small_ptbxl, tmp_path) -> None:
