@@ -12,72 +12,100 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from causalecg.cohort.severity import Statements
 from causalecg.cohort.signals import LEADS, clean_record, to_microvolts
+from causalecg.cohort.tables import read_rows
 from causalecg.errors import InputError
 
 NEEDED = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold", "filename_lr", "filename_hr")
-#: PTB-XL writes 300 for every age above 89.
+#: PTB-XL writes 300 for an age above 89, which is read as 90; a few rows have their true age of 90 to 95 instead.
 TOP_CODED_AGE, OLDEST = 300.0, 90.0
 _SEX = {0: "male", 1: "female"}
 _CHUNK = 250
+#: What a cell that is not what it should be can raise, on its way through a literal and a number.
+_MALFORMED = (ValueError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError)
 
 
 @dataclass(frozen=True)
 class PtbXL:
-    """``ecgs``: columns of the cohort schema, with fold, low and high (record paths); ``statements``; ``skipped``."""
+    """``ecgs``: columns of the cohort schema, with fold, low and high (record paths); ``statements``; ``skipped``.
+
+    ``with_likelihoods``: ecg_ids of the original rows; of the others only the set of SCP codes is known, every
+    likelihood being 0 and every column that is not needed empty.
+    """
 
     folder: Path
     ecgs: pd.DataFrame
     statements: Statements
     skipped: pd.DataFrame
+    with_likelihoods: frozenset[str]
 
 
 def read_ptbxl(folder: str | Path) -> PtbXL:
     """Read ``ptbxl_database.csv`` and ``scp_statements.csv``.
 
     Malformed rows and repeated ids are skipped, with a reason. Raises InputError where a file or column is missing, or
-    no row is left.
+    no row of a file is left.
     """
     folder = Path(folder)
     for name in ("ptbxl_database.csv", "scp_statements.csv"):
         if not (folder / name).is_file():
             raise InputError(f"{folder} holds no {name}; give the folder of PTB-XL v1.0.3")
-    table = pd.read_csv(folder / "ptbxl_database.csv", dtype=str, keep_default_na=False)
-    missing = [name for name in NEEDED if name not in table.columns]
-    if missing:
-        raise InputError(f"{folder / 'ptbxl_database.csv'} lacks the column(s) {', '.join(missing)}")
-    rows, skipped, seen = [], [], set()
-    records: list[dict[Any, str]] = table.to_dict("records")
-    for line, record in enumerate(records, start=2):
+    table = read_rows(folder / "ptbxl_database.csv", NEEDED)
+    rows, seen, original = [], set(), set()
+    skipped = [("ecg", f"line {line}", f"malformed row {line}: {reason}") for line, reason in table.bad]
+    for line, record in table.good:
         name = record["ecg_id"].strip() or f"line {line}"
         try:
-            row = _ecg(record)
+            row, has_likelihoods = _ecg(record)
             if row["ecg_id"] in seen:
                 raise ValueError("ecg_id occurs twice")
-        except (ValueError, SyntaxError, AttributeError) as error:
+        except _MALFORMED as error:
             skipped.append(("ecg", name, f"malformed row {line}: {error}"))
             continue
         seen.add(row["ecg_id"])
         rows.append(row)
+        if has_likelihoods:
+            original.add(str(row["ecg_id"]))
     if not rows:
         raise InputError(f"{folder / 'ptbxl_database.csv'} has no usable row: {skipped[0][2] if skipped else 'empty'}")
-    statements = Statements.of(pd.read_csv(folder / "scp_statements.csv", index_col=0))
-    return PtbXL(folder, pd.DataFrame(rows), statements, pd.DataFrame(skipped, columns=["kind", "id", "reason"]))
+    statements = _statements(folder / "scp_statements.csv", skipped)
+    return PtbXL(
+        folder,
+        pd.DataFrame(rows),
+        statements,
+        pd.DataFrame(skipped, columns=["kind", "id", "reason"]),
+        frozenset(original),
+    )
 
 
-def _ecg(record: dict[Any, str]) -> dict[str, object]:
+def _statements(path: Path, skipped: list[tuple[str, str, str]]) -> Statements:
+    table = read_rows(path, ("", "description", "rhythm"))
+    skipped += [("statement", f"{path.name} line {line}", f"malformed: {reason}") for line, reason in table.bad]
+    found = pd.DataFrame([row for _, row in table.good if row[""].strip()])
+    if found.empty:
+        raise InputError(f"{path} has no usable row; put the original file in its place")
+    found = found.set_index("").replace("", None)
+    return Statements.of(found.assign(rhythm=pd.to_numeric(found["rhythm"], errors="coerce")))
+
+
+def _ecg(record: dict[str, str]) -> tuple[dict[str, object], bool]:
+    """A row of the cohort's ECG table, and whether it is an original one, with likelihoods or other columns."""
     codes = ast.literal_eval(record["scp_codes"])
     if not isinstance(codes, dict):
         raise ValueError("scp_codes is not a dictionary")
+    original = any(float(value) > 0 for value in codes.values()) or any(
+        text.strip() for name, text in record.items() if name not in NEEDED
+    )
     age = float(record["age"]) if record["age"] else float("nan")
+    if np.isinf(age) or age < 0:
+        raise ValueError(f"age is {age}")
     sex = _SEX.get(int(float(record["sex"])), "unknown") if record["sex"] else "unknown"
-    return {
+    row = {
         "ecg_id": str(int(float(record["ecg_id"]))),
         "patient_id": str(int(float(record["patient_id"]))),
         "age": OLDEST if age == TOP_CODED_AGE else age,
@@ -88,6 +116,7 @@ def _ecg(record: dict[Any, str]) -> dict[str, object]:
         "low": record["filename_lr"],
         "high": record["filename_hr"],
     }
+    return row, original
 
 
 @dataclass(frozen=True)
@@ -179,13 +208,18 @@ def read_record(choices: Sequence[str], *, rate_hz: float, samples: int) -> tupl
         raise InputError("missing waveform")
     try:
         record = wfdb.rdrecord(there[0])
-    except Exception as error:  # wfdb raises whatever its parser stumbles over
-        raise InputError(f"unreadable waveform: {type(error).__name__}: {str(error).splitlines()[0][:80]}") from error
-    return clean_record(
-        record.p_signal.T,
-        record.sig_name,
-        rate_hz=float(record.fs),
-        to_hz=rate_hz,
-        samples=samples,
-        units=record.units,
-    )
+        if record.p_signal is None or record.sig_name is None or record.fs is None:
+            raise InputError("unreadable waveform: its header has no signals or no sampling rate")
+        return clean_record(
+            record.p_signal.T,
+            record.sig_name,
+            rate_hz=float(record.fs),
+            to_hz=rate_hz,
+            samples=samples,
+            units=record.units,
+        )
+    except InputError:
+        raise
+    except Exception as error:  # whatever wfdb's parser, or an array of an odd header, stumbles over
+        first = (str(error).splitlines() or [""])[0][:80]
+        raise InputError(f"unreadable waveform: {type(error).__name__}{first and f': {first}'}") from error

@@ -22,6 +22,10 @@ LEADS: tuple[str, ...] = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3
 MICROVOLTS_PER_MILLIVOLT = 1000.0
 #: A lead whose range stays below this for a whole record is flat.
 FLAT_MILLIVOLT = 0.002
+#: Samples that are not numbers are interpolated over so many seconds; a lead with a longer gap is missing.
+LONGEST_GAP_SECONDS = 0.2
+#: A record of fewer samples per second holds no ECG.
+LOWEST_RATE_HZ = 10.0
 #: Each limb lead as (coefficient of I, coefficient of II).
 _LIMB = {
     "I": (1.0, 0.0),
@@ -32,7 +36,9 @@ _LIMB = {
     "aVF": (-0.5, 1.0),
 }
 _LIMIT = np.iinfo(np.int16).max
-_UNITS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "v": 1e3, "nv": 1e-6}
+_UNITS = {"mv": 1.0, "uv": 1e-3, "v": 1e3, "nv": 1e-6}
+#: Two characters look like the prefix: the micro sign and the Greek letter.
+_MICRO = str.maketrans({"\N{MICRO SIGN}": "u", "\N{GREEK SMALL LETTER MU}": "u"})
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,10 @@ def clean_record(
     """One record by the house's policy: fixed order, length, rate and unit, and what had to be done about it.
 
     Leads are found by name (any case) and re-ordered; a missing limb lead is derived from two others by Einthoven's
-    and Goldberger's equations, any other missing lead is zero; short gaps of NaN are interpolated, a lead that is all
-    NaN is zero; a record too long is cropped at its end, too short is zero-padded there.
+    and Goldberger's equations, any other missing lead is zero. Gaps (NaN or infinite samples) up to
+    :data:`LONGEST_GAP_SECONDS` are interpolated; a lead with a longer one counts as missing from the start, so that
+    nothing is derived from it. A record too long is cropped at its end, too short is zero-padded there. Flat and
+    clipped are said of a lead's own samples: neither padded nor interpolated.
 
     Args:
         signal: (leads, n) in ``units``.
@@ -142,19 +150,25 @@ def clean_record(
 
     Returns:
         (12, samples) float64 in mV and the quality flags, e.g. ``reordered``, ``nan:V2``, ``flat:II``, ``missing:V6``,
-        ``derived:III``, ``resampled``, ``cropped``, ``padded``, ``clipped:V1``.
+        ``derived:III``, ``resampled``, ``cropped``, ``padded``, ``clipped:V1``. A lead given up for its gaps has
+        ``nan:`` beside its ``missing:`` or ``derived:``.
 
     Raises:
-        InputError: no known lead, an unknown unit, or no samples.
+        InputError: no known lead, an unknown unit, no samples, a sampling rate no ECG has, or gaps in every lead.
     """
+    if not LOWEST_RATE_HZ <= rate_hz < np.inf:
+        raise InputError(
+            f"a sampling rate of {rate_hz:g} Hz is not an ECG's; give records of {LOWEST_RATE_HZ:g} or more"
+        )
     signal = np.array(signal, dtype=np.float64)
     if signal.ndim != 2 or signal.shape[0] != len(names) or signal.shape[1] == 0:
         raise InputError(f"record of shape {signal.shape} does not hold {len(names)} leads with samples")
     if units is not None:
-        unknown = sorted({u for u in units if u.lower() not in _UNITS})
+        plain = [str(unit).strip().lower().translate(_MICRO) for unit in units]
+        unknown = sorted({str(unit) for unit, name in zip(units, plain, strict=True) if name not in _UNITS})
         if unknown:
             raise InputError(f"unknown voltage unit {', '.join(unknown)}; known are mV, uV, V and nV")
-        signal *= np.array([_UNITS[u.lower()] for u in units])[:, None]
+        signal *= np.array([_UNITS[name] for name in plain])[:, None]
 
     flags: list[str] = []
     at = {name.strip().lower(): row for row, name in enumerate(names)}
@@ -163,42 +177,54 @@ def clean_record(
         raise InputError(f"none of the leads {', '.join(names)} is one of {', '.join(LEADS)}")
     if [name.strip().lower() for name in names] != [lead.lower() for lead in LEADS]:
         flags.append("reordered")
-    leads = {lead: _without_gaps(signal[at[lead.lower()]], lead, flags) for lead in found}
+    leads: dict[str, np.ndarray] = {}
+    window = min(signal.shape[1], int(np.ceil(samples * rate_hz / to_hz)))
+    longest = LONGEST_GAP_SECONDS * rate_hz
+    own: dict[str, np.ndarray] = {}
+    for lead in found:
+        values = signal[at[lead.lower()]]
+        good = np.isfinite(values)
+        if not good.all():
+            flags.append(f"nan:{lead}")
+        if _longest_run(~good) <= longest and good.any():
+            place = np.arange(len(values))
+            leads[lead] = np.interp(place, place[good], values[good])
+            own[lead] = values[:window][good[:window]]
+    if not leads:
+        raise InputError(f"every lead has gaps longer than {LONGEST_GAP_SECONDS} s")
     _derive_limb_leads(leads, flags)
     length = signal.shape[1]
     for lead in LEADS:
         if lead not in leads:
             flags.append(f"missing:{lead}")
             leads[lead] = np.zeros(length)
+        elif lead not in own:
+            own[lead] = leads[lead][:window]
     record = np.stack([leads[lead] for lead in LEADS])
     if rate_hz != to_hz:
         record = resample(record, rate_hz, to_hz)
         flags.append("resampled")
+    stored = record[:, :samples]
     if record.shape[1] > samples:
-        record = record[:, :samples]
+        record = stored
         flags.append("cropped")
     elif record.shape[1] < samples:
         record = np.pad(record, ((0, 0), (0, samples - record.shape[1])))
         flags.append("padded")
     for row, lead in enumerate(LEADS):
-        if f"missing:{lead}" in flags or f"nan:{lead}" in flags:
+        if lead not in own:
             continue
-        if np.ptp(record[row]) < FLAT_MILLIVOLT:
+        if own[lead].size and np.ptp(own[lead]) < FLAT_MILLIVOLT:
             flags.append(f"flat:{lead}")
-        if np.abs(record[row]).max() > _LIMIT / MICROVOLTS_PER_MILLIVOLT:
+        if np.abs(stored[row]).max() > _LIMIT / MICROVOLTS_PER_MILLIVOLT:
             flags.append(f"clipped:{lead}")
     return record, flags
 
 
-def _without_gaps(values: np.ndarray, lead: str, flags: list[str]) -> np.ndarray:
-    bad = ~np.isfinite(values)
-    if not bad.any():
-        return values
-    flags.append(f"nan:{lead}")
-    if bad.all():
-        return np.zeros_like(values)
-    place = np.arange(len(values))
-    return np.interp(place, place[~bad], values[~bad])
+def _longest_run(bad: np.ndarray) -> int:
+    """Length of the longest run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], bad, [False]]).astype(np.int8)))
+    return int(np.max(edges[1::2] - edges[::2], initial=0))
 
 
 def _derive_limb_leads(leads: dict[str, np.ndarray], flags: list[str]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from causalecg.cohort.describe import describe_cohort
 from causalecg.cohort.ecgqa import fill, pattern_of, read_ecgqa
 from causalecg.cohort.ptbxl import read_ptbxl, read_record
 from causalecg.cohort.schema import Cohort, patient_overlap
+from causalecg.cohort.signals import LEADS
 from causalecg.errors import InputError
 
 
@@ -48,6 +50,127 @@ def test_malformed_and_repeated_rows_are_skipped_and_named(small_ptbxl, tmp_path
         read_ptbxl(folder)
     with pytest.raises(InputError, match=r"holds no ptbxl_database\.csv"):
         read_ptbxl(tmp_path)
+
+
+def without_records(small_ptbxl, folder):
+    shutil.copytree(small_ptbxl, folder, ignore=shutil.ignore_patterns("records100"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "reason"),
+    [
+        ("scp_codes", "{[]: 1}", "unhashable"),
+        ("scp_codes", "{'NORM': 'x'}", "could not convert"),
+        ("scp_codes", "(" * 5000 + ")" * 5000, ""),
+        ("sex", "inf", "infinity"),
+        ("age", "inf", "age is inf"),
+    ],
+)
+def test_an_odd_cell_costs_its_row(small_ptbxl, tmp_path, column: str, cell: str, reason: str) -> None:
+    folder = without_records(small_ptbxl, tmp_path / "p")
+    table = pd.read_csv(folder / "ptbxl_database.csv", dtype=str)
+    table.loc[4, column] = cell
+    table.to_csv(folder / "ptbxl_database.csv", index=False)
+    found = read_ptbxl(folder)
+    assert len(found.ecgs) == 39
+    assert found.skipped["id"].tolist() == ["5"]
+    assert "malformed row 6" in found.skipped["reason"].iloc[0] and reason in found.skipped["reason"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (lambda row: row + b",extra", "9 fields instead of 8"),
+        (lambda row: row.replace(b'"', b"", 1), "fields instead of 8|quote is not closed"),
+        (lambda row: row.replace(b"40_", b"\xff_").replace(b"05_", b"\xff_"), "not UTF-8"),
+    ],
+)
+def test_a_broken_line_costs_its_row(small_ptbxl, tmp_path, broken, reason: str) -> None:
+    folder = without_records(small_ptbxl, tmp_path / "p")
+    lines = (folder / "ptbxl_database.csv").read_bytes().split(b"\n")
+    lines[5] = broken(lines[5])
+    (folder / "ptbxl_database.csv").write_bytes(b"\n".join(lines))
+    found = read_ptbxl(folder)
+    assert len(found.ecgs) == 39
+    assert found.skipped["id"].tolist() == ["line 6"]
+    assert re.search(reason, found.skipped["reason"].iloc[0])
+
+
+@pytest.mark.parametrize("name", ["ptbxl_database.csv", "scp_statements.csv"])
+@pytest.mark.parametrize("text", ["", "\n\n", "a,b\n1,2\n"])
+def test_an_empty_or_foreign_table_is_one_sentence(small_ptbxl, tmp_path, name: str, text: str) -> None:
+    folder = without_records(small_ptbxl, tmp_path / "p")
+    (folder / name).write_text(text)
+    with pytest.raises(InputError, match=name) as found:
+        read_ptbxl(folder)
+    assert "\n" not in str(found.value)
+
+
+def test_a_ragged_row_of_statements_is_skipped(small_ptbxl, tmp_path) -> None:
+    folder = without_records(small_ptbxl, tmp_path / "p")
+    with open(folder / "scp_statements.csv", "a") as file:
+        file.write("AFLT,atrial flutter,,,1,,,Rhythm,more\n")
+    found = read_ptbxl(folder)
+    assert found.skipped.to_numpy().tolist() == [
+        ["statement", "scp_statements.csv line 10", "malformed: 9 fields instead of 8"]
+    ]
+    assert "AFLT" not in found.statements.kin and len(found.statements.kin) == 8
+
+
+@pytest.mark.parametrize("name", ["train_ecgs.tsv", "answers_for_each_template.csv"])
+def test_an_empty_table_of_questions_is_one_sentence(small_ecgqa, tmp_path, name: str) -> None:
+    folder = tmp_path / "q"
+    shutil.copytree(small_ecgqa, folder)
+    (folder / name).write_text("")
+    with pytest.raises(InputError, match=name):
+        read_ecgqa(folder)
+
+
+def test_odd_rows_of_the_questions_tables_are_skipped(small_ecgqa, tmp_path) -> None:
+    odd = [
+        question(1, 7, 0, "Atrial fibrillation?", [1]) | {"sample_id": float("inf")},
+        question(1, 7, 0, "Atrial fibrillation?", [1]) | {"template_id": float("inf")},
+        question(1, 7, 4001, "Atrial fibrillation?", [1]) | {"attribute": 5},
+        question(71, 7, 4002, "Atrial fibrillation?", [1]),
+    ]
+    folder = with_more_questions(small_ecgqa, tmp_path / "q", {"train": odd}, "71,5\n72\n73,\"{'a': 1}\"\n")
+    (folder / "paraphrased" / "train" / "deep.json").write_text("[" * 100_000 + "]" * 100_000)
+    with open(folder / "valid_ecgs.tsv", "a") as file:
+        file.write("7\t8\t9\nx\n")
+    before, found = read_ecgqa(small_ecgqa), read_ecgqa(folder)
+    assert len(found.questions) == len(before.questions)
+    reasons = dict(zip(found.skipped["id"], found.skipped["reason"], strict=True))
+    assert set(reasons) - set(before.skipped["id"]) == {
+        *(f"train/more.json[{n}]" for n in range(4)), "train/deep.json", "valid_ecgs.tsv line 6", "valid_ecgs.tsv line 5",
+        *(f"answers_for_each_template.csv line {n}" for n in (5, 6, 7)),
+    }  # fmt: skip
+    assert reasons["train/more.json[3]"] == "malformed: template 71 has no answer space"
+
+
+def odd_header(first: str) -> str:
+    return first + "".join(f"odd.dat 16 1000(0)/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
+
+
+@pytest.mark.parametrize("first", ["odd 12 0 1000\n", "odd 12 0.001 1000\n", "odd 0 100 0\n", "\n"])
+def test_an_odd_header_costs_its_ecg(tmp_path, first: str) -> None:
+    (tmp_path / "odd.hea").write_text(odd_header(first))
+    np.zeros((1000, 12), dtype="<i2").tofile(tmp_path / "odd.dat")
+    with pytest.raises(InputError) as found:
+        read_record([str(tmp_path / "odd")], rate_hz=100, samples=1000)
+    assert "\n" not in str(found.value)
+
+
+def test_an_error_without_words_is_still_a_reason(tmp_path, monkeypatch) -> None:
+    import wfdb
+
+    def fails(_: str) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(wfdb, "rdrecord", fails)
+    (tmp_path / "x.hea").write_text("")
+    with pytest.raises(InputError, match="unreadable waveform: AssertionError$"):
+        read_record([str(tmp_path / "x")], rate_hz=100, samples=1000)
 
 
 def test_malformed_questions_are_skipped_with_a_reason(small_ecgqa) -> None:

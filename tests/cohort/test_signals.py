@@ -49,11 +49,57 @@ def test_a_missing_chest_lead_gaps_and_flat_leads(record) -> None:
     signal[names.index("V3")] = np.nan
     signal[names.index("V6")] = 0.4
     found, flags = clean(signal, names)
-    assert {"missing:V4", "nan:V2", "nan:V3", "flat:V6"} <= set(flags)
+    assert {"missing:V4", "nan:V2", "nan:V3", "missing:V3", "flat:V6"} <= set(flags)
     row = {name: found[k] for k, name in enumerate(LEADS)}
     assert (row["V4"] == 0).all() and (row["V3"] == 0).all()
     a, b = record[LEADS.index("V2")][[99, 103]]
     assert np.allclose(row["V2"][99:104], np.linspace(a, b, 5))
+
+
+@pytest.mark.parametrize("gap", [slice(None), slice(300, 321)])
+def test_a_limb_lead_with_a_long_gap_is_derived_and_nothing_is_derived_from_it(record, gap: slice) -> None:
+    signal = np.delete(record, LEADS.index("III"), axis=0)
+    signal[LEADS.index("I"), gap] = np.nan
+    found, flags = clean(signal, [lead for lead in LEADS if lead != "III"])
+    assert flags == ["reordered", "nan:I", "derived:I", "derived:III"]
+    assert np.allclose(found, record, atol=1e-12)
+
+
+def test_gaps_up_to_a_fifth_of_a_second_are_interpolated(record) -> None:
+    signal = record.copy()
+    signal[6, 100:120] = np.inf
+    signal[7, 980:] = np.nan
+    signal[8, 200:221] = np.nan
+    found, flags = clean(signal)
+    assert flags == ["nan:V1", "nan:V2", "nan:V3", "missing:V3"]
+    assert np.allclose(found[6, 99:121], np.linspace(record[6, 99], record[6, 120], 22))
+    assert (found[7, 980:] == record[7, 979]).all() and (found[8] == 0).all()
+    with pytest.raises(InputError, match="every lead has gaps longer"):
+        clean(np.full_like(record, np.nan))
+
+
+def test_flat_and_clipped_are_said_of_the_leads_own_samples(record) -> None:
+    signal = record.copy()
+    signal[6] = 0.5
+    signal[6, 10] = np.nan
+    signal[7, 10:12] = np.nan, 40.0
+    signal[8] = 0.5
+    flags = clean(signal, samples=1200)[1]
+    assert flags == ["nan:V1", "nan:V2", "padded", "flat:V1", "clipped:V2", "flat:V3"]
+    later = record.copy()
+    later[6, :500] = 0.1
+    assert clean(later, samples=500)[1] == ["cropped", "flat:V1"]
+
+
+def test_units_with_blanks_and_both_micro_signs(record) -> None:
+    for unit in (" uV ", "\u00b5V", "\u03bcV"):
+        assert np.allclose(clean(record * 1000, units=[unit] * 12)[0], record, atol=1e-12)
+
+
+@pytest.mark.parametrize("rate_hz", [0.0, -100.0, 0.01, float("nan"), float("inf")])
+def test_a_rate_no_ecg_has_is_refused(record, rate_hz: float) -> None:
+    with pytest.raises(InputError, match="sampling rate"):
+        clean(record, rate_hz=rate_hz)
 
 
 def test_length_and_range(record) -> None:
