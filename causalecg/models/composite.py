@@ -4,7 +4,7 @@
 
 The question's keys and values are computed once per distinct question of a batch, and, under :meth:`caching`, once per
 distinct question altogether; swapping an ECG then costs its own few tokens. Everything before the answer is computed
-once per item. No part of the computation lets an item see its batch mates.
+once per item. An absent ECG takes as many places as a present one, so no item sees its batch mates.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ class EncoderProjectorLLM(nn.Module):
     """Scores candidate answers to a question about one or two ECGs.
 
     Args:
-        encoder: (n, leads, samples) mV -> (n, tokens, dim), with attribute ``dim``.
-        projector: (n, tokens, dim) -> (n, tokens', hidden).
+        encoder: (n, leads, samples) mV -> (n, tokens, dim), with attribute ``dim`` and, where the number is fixed,
+            ``tokens``.
+        projector: (n, tokens, dim) -> (n, tokens', hidden), with attribute ``tokens`` (``None`` = as many as it gets).
+            Where these do not say how many tokens an ECG becomes, a blank ECG is encoded to find out.
         language_model: a transformers causal language model.
         tokenizer: the language model's own tokenizer.
         config: answer cue, length normalisation and which parts are trained.
@@ -58,6 +60,7 @@ class EncoderProjectorLLM(nn.Module):
         self._start = int(start)
         self._end = int(tokenizer.eos_token_id if tokenizer.eos_token_id is not None else start)
         self._candidate_ids: dict[str, list[int]] = {}
+        self._counted: dict[tuple[int, int], int] = {}
         self._cache: _Cache | None = None
 
     @property
@@ -132,11 +135,14 @@ class EncoderProjectorLLM(nn.Module):
     # ------------------------------------------------------------------ the ECG
 
     def _encode(self, batch: Batch, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Projected tokens (n, tokens, hidden) and mean encoder tokens (n, dim) of the present ECGs, by flat index."""
+        """Projected tokens (n, tokens, hidden) and mean encoder tokens (n, dim) of the present ECGs, by flat index.
+
+        Where the row in the store is not known (-1), the signal is computed anew.
+        """
         rows = batch.columns.get("ecg_row")
         if self._cache is None or rows is None:
             return self._encode_signals(batch.ecg.flatten(0, 1)[present])
-        wanted = rows.flatten()[present].tolist()
+        wanted = [row if row >= 0 else -1 - i for i, row in enumerate(rows.flatten()[present].tolist())]
         new = [i for i, row in enumerate(wanted) if row not in self._cache.ecgs]
         first = list({wanted[i]: i for i in reversed(new)}.values())
         if first:
@@ -144,7 +150,7 @@ class EncoderProjectorLLM(nn.Module):
             tokens, pooled = self._encode_signals(batch.ecg.flatten(0, 1)[at])
             for place, i in enumerate(first):
                 self._cache.ecgs[wanted[i]] = (tokens[place], pooled[place])
-        kept = [self._cache.ecgs[row] for row in wanted]
+        kept = [self._cache.ecgs[row] if row >= 0 else self._cache.ecgs.pop(row) for row in wanted]
         return torch.stack([tokens for tokens, _ in kept]), torch.stack([pooled for _, pooled in kept])
 
     def _encode_signals(self, signals: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,17 +161,41 @@ class EncoderProjectorLLM(nn.Module):
         """(batch, 2 x tokens, hidden) embeddings, an absent ECG being the learned "no ECG" vector in every place, and
         (batch, 2 dim) mean encoder tokens, zero where absent."""
         present = batch.ecg_present.flatten().nonzero().squeeze(1)
-        empty = self.no_ecg.expand(len(batch) * 2, 1, -1)
+        empty = self.no_ecg.expand(len(batch) * 2, self._tokens_per_ecg(batch.ecg), -1)
         flat = torch.zeros(len(batch) * 2, int(self.encoder.dim), device=empty.device)  # type: ignore[arg-type]
         if len(present):
             tokens, pooled = self._encode(batch, present)
             flat = flat.index_copy(0, present, pooled.to(flat.dtype))
-            spread = empty.expand(-1, tokens.shape[1], -1).to(tokens.dtype)
-            filled = spread.index_copy(0, present, tokens)
+            filled = empty.to(tokens.dtype).index_copy(0, present, tokens)
         else:
             filled = empty
         placed = filled.view(len(batch), 2, filled.shape[1], -1) + self.segment[None, :, None, :]
         return placed.flatten(1, 2), flat.view(len(batch), -1)
+
+    def _tokens_per_ecg(self, signals: Tensor) -> int:
+        """Places an ECG of this many leads and samples takes, whether it is there or not."""
+        given = getattr(self.projector, "tokens", "unknown")
+        if given is None:
+            given = getattr(self.encoder, "tokens", "unknown")
+        if isinstance(given, int):
+            return given
+        leads, samples = signals.shape[-2:]
+        if (leads, samples) not in self._counted:
+            self._counted[leads, samples] = self._count(signals.new_zeros(1, leads, samples))
+        return self._counted[leads, samples]
+
+    def _count(self, blank: Tensor) -> int:
+        """Tokens of a blank ECG. Leaves modes, running statistics and random numbers as they were."""
+        parts = [module for part in (self.encoder, self.projector) for module in part.modules()]
+        modes = [module.training for module in parts]
+        with torch.no_grad(), torch.random.fork_rng([blank.device] if blank.is_cuda else []):
+            for module in parts:
+                module.training = False
+            try:
+                return int(self._encode_signals(blank)[0].shape[1])
+            finally:
+                for module, mode in zip(parts, modes, strict=True):
+                    module.training = mode
 
     # ------------------------------------------------------------------ the text
 

@@ -47,7 +47,7 @@ class ResidualEncoder(nn.Module):
         self, leads: int, *, dim: int = 96, tokens: int = 1, widths: tuple[int, ...] = (32, 48, 64), kernel: int = 5
     ) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.tokens = dim, tokens
         self.stem = nn.Conv1d(leads, widths[0], 16, 4, 6)
         self.blocks = nn.Sequential(*(ResidualBlock(a, b, kernel, 2) for a, b in pairwise(widths)))
         self.mean, self.maximum = nn.AdaptiveAvgPool1d(tokens), nn.AdaptiveMaxPool1d(tokens)
@@ -74,7 +74,7 @@ class PatchTransformerEncoder(nn.Module):
         self, leads: int, *, dim: int = 96, tokens: int = 1, patch: int = 25, layers: int = 2, heads: int = 4
     ) -> None:
         super().__init__()
-        self.dim, self.patch = dim, patch
+        self.dim, self.tokens, self.patch = dim, tokens, patch
         self.embed = nn.Conv1d(leads, dim, patch, patch)
         layer = nn.TransformerEncoderLayer(dim, heads, 2 * dim, dropout=0.0, batch_first=True, norm_first=True)
         self.transformer = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)

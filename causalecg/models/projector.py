@@ -1,4 +1,7 @@
-"""Projectors: encoder tokens (n, tokens, dim) to language-model embeddings (n, tokens', hidden)."""
+"""Projectors: encoder tokens (n, tokens, dim) to language-model embeddings (n, tokens', hidden).
+
+``tokens`` is the number of tokens a projector gives, ``None`` = as many as it gets.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from torch import Tensor, nn
 
 class LinearProjector(nn.Module):
     """One linear map per token."""
+
+    tokens: int | None = None
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -26,6 +31,8 @@ class MLPProjector(nn.Module):
         dim, hidden: widths in and out.
         expansion: inner width as a multiple of ``hidden``.
     """
+
+    tokens: int | None = None
 
     def __init__(self, dim: int, hidden: int, *, expansion: int = 2) -> None:
         super().__init__()
@@ -46,6 +53,7 @@ class QueryResampler(nn.Module):
 
     def __init__(self, dim: int, hidden: int, *, queries: int = 4, heads: int = 4) -> None:
         super().__init__()
+        self.tokens = queries
         self.queries = nn.Parameter(torch.randn(queries, hidden) * hidden**-0.5)
         self.embed = nn.Linear(dim, hidden)
         self.attention = nn.MultiheadAttention(hidden, heads, batch_first=True)

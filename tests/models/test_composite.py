@@ -80,6 +80,19 @@ def test_caching_changes_nothing_and_notices_the_ecg(model, batch) -> None:
 
 
 @torch.no_grad()
+def test_caching_notices_a_changed_signal(model, batch) -> None:
+    noised = batch.replace(ecg=batch.ecg + 0.3 * batch.ecg.roll(1, -1))
+    assert (noised.columns["ecg_row"] == -1).all()
+    plain, changed = model(batch), model(noised)
+    with model.caching():
+        model(batch)
+        assert torch.allclose(model(noised), changed, atol=2e-6)
+        assert torch.allclose(model(noised.replace(ecg=batch.ecg)), plain, atol=2e-6)
+        assert torch.allclose(model(batch), plain, atol=2e-6)
+    assert not torch.allclose(plain[0, :2], changed[0, :2], atol=1e-4)
+
+
+@torch.no_grad()
 def test_the_order_of_two_ecgs_and_their_absence_matter(model, batch) -> None:
     pair = batch.select([1])
     turned = pair.replace(ecg=pair.ecg.flip(1))
