@@ -26,13 +26,20 @@ def build_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point. Bad input is one sentence on standard error and exit code 2; a defect keeps its traceback."""
+    """Entry point. Bad input, or a file that cannot be read or written, is one sentence and exit code 2.
+
+    A defect keeps its traceback.
+    """
     try:
         build_app()()
     except ValueError as error:
         if not is_bad_input(error):
             raise
         print(f"causalecg: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except OSError as error:
+        about = f"{error.filename}: " if error.filename is not None else ""
+        print(f"causalecg: {about}{error.strerror or error}; check the path and its rights", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -115,7 +115,8 @@ def register(app: typer.Typer) -> None:
         )
         for row in found["groups"]:
             tests = "; ".join(
-                f"wording on {scale}: chi2 {t['chi2']:.0f} on {t['df']} df, p {t['p']:.2g}"
+                f"{t['tested']} on {scale}: chi2 {t['chi2']:.0f} on {t['df']} df"
+                + (f", p {t['p']:.2g}" if t["p"] is not None else "")
                 for scale, t in row["wording_on_severity"].items()
             )
             typer.echo(
@@ -126,7 +127,21 @@ def register(app: typer.Typer) -> None:
         if found["quality"]:
             typer.echo("  signal policy: " + ", ".join(f"{flag} {n}" for flag, n in found["quality"].items()))
 
+        if found["items_without_severity"]:
+            typer.echo(f"  {found['items_without_severity']:,} items have no severity: their topic cannot be left out")
+        if found["selection"]:
+            tell_selection(found["selection"])
+
     app.add_typer(group, name="cohort")
+
+
+def tell_selection(selection: dict[str, Any]) -> None:
+    """Kept against known, one row per quantity."""
+    known, kept = selection["known"], selection["kept"]
+    typer.echo(f"  {'selection, of ' + selection.get('population', 'ECGs'):24} {'known':>10} {'kept':>10}")
+    for name, value in known.items():
+        form = ",d" if isinstance(value, int) else ".3f"
+        typer.echo(f"  {name.replace('_', ' '):24} {value:>10{form}} {kept[name]:>10{form}}")
 
 
 def tell(out: Path) -> None:
@@ -139,6 +154,9 @@ def tell(out: Path) -> None:
     counts = opened.meta["counts"]
     splits = ", ".join(f"{name} {n:,}" for name, n in counts["by_split"].items())
     typer.echo(f"{out}: {counts['ecgs']:,} ECGs, {counts['items']:,} items ({splits})")
+    undefined = opened.meta.get("items_without_severity", 0)
+    if undefined:
+        typer.echo(f"{undefined:,} items have no severity: their topic cannot be named, so it cannot be left out")
     if counts["skipped"]:
         reasons = pd.read_csv(out / "skipped.csv")["reason"].value_counts()
         listed = ", ".join(f"{n:,} x {reason}" for reason, n in reasons.head(5).items())

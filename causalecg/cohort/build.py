@@ -213,7 +213,10 @@ def _wordings(items: pd.DataFrame, names: dict[tuple[str, str], str], held_out: 
 
 
 def selection(known: pd.DataFrame, kept: pd.DataFrame, source: PtbXL, scales: Sequence[str]) -> dict[str, Any]:
-    """Kept against all known records: numbers, mean age, share of women, mean severity. The population is ECGs."""
+    """Kept against all known records, as ECGs: numbers, age, sex, label source, mean severity (no topic left out).
+
+    ``known_likelihoods`` is the share of original rows, in which more is known than the set of codes.
+    """
 
     def of(table: pd.DataFrame) -> dict[str, Any]:
         levels = {
@@ -225,7 +228,8 @@ def selection(known: pd.DataFrame, kept: pd.DataFrame, source: PtbXL, scales: Se
             "patients": int(table["patient_id"].nunique()),
             "mean_age": float(table["age"].mean()),
             "female": float((table["sex"] == "female").mean()),
+            "known_likelihoods": float(table["ecg_id"].isin(source.with_likelihoods).mean()),
             **{f"mean_severity_{scale}": value for scale, value in levels.items()},
         }
 
-    return {"known": of(known), "kept": of(kept)}
+    return {"population": "ECGs", "known": of(known), "kept": of(kept)}

@@ -13,8 +13,9 @@ from causalecg.cohort.schema import Cohort
 def describe_cohort(cohort: Cohort) -> dict[str, Any]:
     """Counts, quality flags, answers, and a chi-squared test of wording (or style) against each severity scale.
 
-    The test sums Pearson's statistic and its degrees of freedom over canonical questions of a split, so that a ratio
-    near one says: within a question, the wording does not depend on severity.
+    The test sums Pearson's statistic and its degrees of freedom over groups of a split: where there are several styles,
+    style within each canonical question; otherwise wording within all questions that share their wordings. A ratio
+    near one says: within a group, the wording does not depend on severity. Items without a severity are left out.
     """
     items = cohort.items
     environment = items["environment"] if "environment" in items.columns else pd.Series("all", index=items.index)
@@ -45,23 +46,33 @@ def describe_cohort(cohort: Cohort) -> dict[str, Any]:
         "signals": {"rate_hz": cohort.signals.rate_hz, "samples": cohort.signals.samples, "ecgs": len(cohort.signals)},
         "quality": {str(k): int(v) for k, v in flags.items()},
         "groups": groups,
+        "items_without_severity": cohort.meta.get("items_without_severity", 0),
+        "selection": cohort.meta.get("selection"),
         "confounding": cohort.meta.get("confounding"),
     }
 
 
-def _independence(rows: pd.DataFrame, column: str) -> dict[str, float]:
-    """Wording, or style where there are several, against severity, within canonical questions."""
+def _independence(rows: pd.DataFrame, column: str) -> dict[str, Any]:
+    """Wording, or style where there are several, against severity; ``p`` is ``None`` where nothing can be compared."""
     from scipy.stats import chi2
 
-    what = "style" if rows["style"].nunique() > 1 else "wording_id"
-    within = "question_id" if what == "style" else "template_id"
+    rows = rows[rows[column] >= 0]
+    styles = rows["style"].nunique() > 1
+    tested = rows["style"] if styles else rows["wording_id"]
+    # A wording's id is the name of its pool of wordings and a number.
+    within = rows["question_id"] if styles else rows["wording_id"].str.rpartition("-")[0]
     statistic, freedom = 0.0, 0
     for _, part in rows.groupby(within):
-        table = pd.crosstab(part[what], part[column]).to_numpy(dtype=np.float64)
+        table = pd.crosstab(tested[part.index], part[column]).to_numpy(dtype=np.float64)
         if min(table.shape) < 2:
             continue
         expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / table.sum()
         statistic += float(((table - expected) ** 2 / expected).sum())
         freedom += (table.shape[0] - 1) * (table.shape[1] - 1)
-    p = float(chi2.sf(statistic, freedom)) if freedom else float("nan")
-    return {"chi2": statistic, "df": freedom, "p": p}
+    return {
+        "tested": "style" if styles else "wording",
+        "within": "question" if styles else "questions that share their wordings",
+        "chi2": statistic,
+        "df": freedom,
+        "p": float(chi2.sf(statistic, freedom)) if freedom else None,
+    }

@@ -69,6 +69,14 @@ WORDING_COLUMNS: dict[str, str] = {
     "held_out": "bool, never used in training",
     "question": "string, the full text",
 }
+#: key of cohort.json that every cohort has -> its type.
+META_KEYS: dict[str, type] = {
+    "name": str,
+    "hash": str,
+    "severity_scales": dict,
+    "answer_vocabulary": list,
+    "counts": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -91,12 +99,15 @@ class Cohort:
             meta = json.loads((folder / "cohort.json").read_text())
             items, ecgs, wordings = (pd.read_parquet(folder / f"{n}.parquet") for n in ("items", "ecgs", "wordings"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{folder} cannot be read as a cohort: {error}") from error
+            raise InputError(f"{folder} cannot be read as a cohort: {str(error).splitlines()[0]}") from error
+        if not isinstance(meta, dict):
+            raise InputError(f"{folder / 'cohort.json'} does not hold an object; build the cohort again")
         if meta.get("schema_version") != SCHEMA_VERSION:
             raise InputError(
                 f"{folder} has cohort schema {meta.get('schema_version')}, this version reads {SCHEMA_VERSION}; "
                 "build it again"
             )
+        _require_whole(folder, meta, {"items": items, "ecgs": ecgs, "wordings": wordings})
         return cls(folder, items, ecgs, wordings, meta)
 
     @cached_property
@@ -129,6 +140,19 @@ class Cohort:
             have = ", ".join(sorted(self.items["split"].unique()))
             raise InputError(f"cohort {self.path} has no items in split {' or '.join(names)}; it has {have}")
         return table
+
+
+def _require_whole(folder: Path, meta: dict[str, Any], tables: dict[str, pd.DataFrame]) -> None:
+    for key, kind in META_KEYS.items():
+        if not isinstance(meta.get(key), kind):
+            raise InputError(f"{folder / 'cohort.json'} has no usable '{key}'; build the cohort again")
+    scales = [f"severity_{scale}" for scale in meta["severity_scales"]]
+    needed = {"items": [*ITEM_COLUMNS, *scales], "ecgs": list(ECG_COLUMNS), "wordings": list(WORDING_COLUMNS)}
+    for name, columns in needed.items():
+        missing = [column for column in columns if column not in tables[name].columns]
+        if missing:
+            path = folder / f"{name}.parquet"
+            raise InputError(f"{path} lacks the column(s) {', '.join(missing)}; build the cohort again")
 
 
 def item_errors(items: pd.DataFrame, ecg_ids: Iterable[str]) -> pd.DataFrame:

@@ -357,7 +357,35 @@ def test_the_description_counts_and_tests_independence(built) -> None:
     found = describe_cohort(built)
     assert sum(group["items"] for group in found["groups"]) == len(built.items)
     test = found["groups"][0]["wording_on_severity"]["acuity"]
-    assert test["df"] >= 0 and (test["df"] == 0 or 0 <= test["p"] <= 1)
+    assert test["df"] > 0 and 0 <= test["p"] <= 1
+    assert (test["tested"], test["within"]) == ("wording", "questions that share their wordings")
+    alone = [group for group in found["groups"] if group["wordings"] == 1 or group["split"] == "test"]
+    nothing = [t for group in alone for t in group["wording_on_severity"].values() if t["df"] == 0]
+    assert nothing and all(t["p"] is None for t in nothing)
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_selection_is_told(small_ptbxl, small_ecgqa, tmp_path) -> None:
+    from typer.testing import CliRunner
+
+    from causalecg.cli import build_app
+
+    folder = tmp_path / "p"
+    shutil.copytree(small_ptbxl, folder)
+    table = pd.read_csv(folder / "ptbxl_database.csv", dtype=str)
+    table["scp_codes"] = table["scp_codes"].str.replace(r"\d+\.0", "0.0", regex=True)
+    table["report"] = ""
+    table.loc[0, "report"] = "sinusrhythmus"
+    table.loc[1, "scp_codes"] = "{'NORM': 80.0}"
+    table.to_csv(folder / "ptbxl_database.csv", index=False)
+    build_cohort(tmp_path / "c", ptbxl=folder, ecgqa=small_ecgqa, processes=1, progress=False)
+    selection = Cohort.open(tmp_path / "c").meta["selection"]
+    assert selection["population"] == "ECGs"
+    assert (selection["known"]["known_likelihoods"], selection["kept"]["known_likelihoods"]) == (2 / 40, 2 / 38)
+    told = CliRunner().invoke(build_app(), ["cohort", "describe", str(tmp_path / "c")]).output
+    assert re.search(r"selection, of ECGs +known +kept", told)
+    assert re.search(r"known likelihoods +0\.050 +0\.053", told)
+    assert re.search(r"ecgs +40 +38", told)
 
 
 @pytest.mark.realdata

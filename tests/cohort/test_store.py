@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +84,33 @@ def test_folders_that_are_no_cohorts(tmp_path, cohort) -> None:
         again(cohort, tmp_path, cohort.items)
     with pytest.raises(InputError, match="no items in split test_natural; it has"):
         cohort.split("test_natural")
+
+
+@pytest.mark.parametrize("meta", ["[]", "3", '{"schema_version": 1}', '{"schema_version": 1, "name": 3}', "{", "\xff"])
+def test_a_cohort_without_its_record_is_one_sentence(cohort, tmp_path, meta: str) -> None:
+    shutil.copytree(cohort.path, tmp_path / "c")
+    (tmp_path / "c" / "cohort.json").write_text(meta, encoding="latin-1")
+    with pytest.raises(InputError, match="build the cohort again|cannot be read as a cohort") as found:
+        Cohort.open(tmp_path / "c")
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("items", "candidates"), ("items", "severity_simulated"), ("ecgs", "sex"), ("wordings", "style")],
+)
+def test_a_table_without_a_column_is_named(cohort, tmp_path, table: str, column: str) -> None:
+    shutil.copytree(cohort.path, tmp_path / "c")
+    path = tmp_path / "c" / f"{table}.parquet"
+    pd.read_parquet(path).drop(columns=column).to_parquet(path)
+    with pytest.raises(InputError, match=rf"{table}\.parquet lacks the column\(s\) {column}; build"):
+        Cohort.open(tmp_path / "c")
+
+
+@pytest.mark.parametrize("d_prime", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_discriminability_that_is_no_number_is_refused(tmp_path, d_prime: float) -> None:
+    with pytest.raises(InputError, match="d' must be a positive number"):
+        simulate_cohort(tmp_path / "c", items=24, test_items=8, rho=0.9, d_prime=d_prime, progress=False)
 
 
 def test_batches_are_their_rows(cohort) -> None:

@@ -60,3 +60,18 @@ def test_bad_input_is_one_sentence_and_exit_code_2(arguments: list[str], says: s
     assert "Traceback" not in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "PermissionError(13, 'Permission denied', 'some/file')",
+        "OSError(28, 'No space left on device')",
+        "OSError('odd')",
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_sentence_and_exit_code_2(error: str) -> None:
+    code = f"import sys, causalecg.cli as cli\ndef fails(): raise {error}\ncli.build_app = lambda: fails\ncli.main()"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr and len(run.stderr.strip().splitlines()) == 1
