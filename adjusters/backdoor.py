@@ -2,6 +2,8 @@
 
 P(A | E, do(Q)) = sum_s P(A | E, Q, s) P(s | E)        prior="conditional"
                   sum_s P(A | E, Q, s) P(s)            prior="marginal", equal to it only where E is independent of S
+
+Where the estimand holds the topic fixed as well, the weights are P(s | E, T), or P(s | T).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adjusters.cells import Columns, require_adjustment, require_overlap
 from adjusters.contract import (
     Adjuster,
     Batch,
@@ -30,7 +33,7 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
-from adjusters.severity_model import SeverityModel
+from adjusters.severity_model import SeverityModel, SeverityPrior
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +58,11 @@ class Backdoor(Adjuster):
         severity_weight: weight of the severity's loss, > 0; unused with the marginal prior.
         severity_from: a head on the scorer's ECG features, the severity asked as a question, or "auto": features
             where the scorer has them (with ``feature_dim``).
+        exclusion: declares that the question's style does not cause the answer; without it, wordings that never occur
+            at a severity are refused, since nothing in the data tells what they would do there.
 
-    Learned: ``levels_`` (K,) int64 sorted severity levels and ``shares_`` (K,) their shares among training rows.
+    Learned: ``levels_`` (K,) int64 sorted severity levels; ``topics_``, those told apart (none where the estimand does
+    not hold the topic fixed, or there is one); ``shares_`` (topics + 1, K) shares of the levels among training rows.
     """
 
     card = Card(
@@ -70,6 +76,7 @@ class Backdoor(Adjuster):
     )
 
     levels_: np.ndarray
+    topics_: list[str]
     shares_: np.ndarray
 
     def __init__(
@@ -78,6 +85,7 @@ class Backdoor(Adjuster):
         words: Sequence[str] | None = None,
         severity_weight: float = 1.0,
         severity_from: SeverityFrom = "auto",
+        exclusion: bool = False,
     ) -> None:
         if prior not in get_args(Prior):
             raise ContractError(f"backdoor's prior is conditional or marginal, not '{prior}'")
@@ -88,11 +96,15 @@ class Backdoor(Adjuster):
         self.prior = prior
         self.words = words
         self.severity_weight = severity_weight
+        if isinstance(words, str):
+            raise ContractError(f"backdoor's words are a list, one word per level, not the text '{words}'")
         self.severity_from = severity_from
+        self.exclusion = exclusion
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
         assert estimand is not None
+        require_adjustment("backdoor", estimand)
         others = [role for role in estimand.adjustment if role != "severity"]
         if others:
             raise ContractError(
@@ -109,8 +121,18 @@ class Backdoor(Adjuster):
                 f"backdoor was given {len(self.words)} words but column '{column}' holds levels "
                 f"{levels[0]} to {levels[-1]}; give one word per level, starting at 0"
             )
+        topic = estimand.roles.get("topic", "") if "topic" in estimand.conditioning else ""
+        if not self.exclusion:
+            within = topic if topic in table.columns else None
+            require_overlap("backdoor", table, Columns((column,), estimand.roles["treatment"], within))
         self.levels_ = levels.astype(np.int64)
-        self.shares_ = counts / counts.sum()
+        names = sorted(map(str, table[topic].unique())) if topic in table.columns else []
+        self.topics_ = names if len(names) > 1 else []
+        at = np.searchsorted(levels, values)
+        code = table[topic].astype(str).to_numpy() if self.topics_ else None
+        rows = [np.bincount(at[code == name], minlength=len(levels)) for name in self.topics_]
+        # A level that a topic lacks keeps half a row: a share of zero would rule it out for good.
+        self.shares_ = np.array([(row + 0.5) / (row + 0.5).sum() for row in rows] + [counts / counts.sum()])
         self.batch_columns = (column,)
         return self
 
@@ -131,13 +153,13 @@ class Backdoor(Adjuster):
                 f"backdoor with severity_from='features' needs a scorer with features and feature_dim, which "
                 f"{type(scorer).__name__} lacks; use severity_from='question'"
             )
-        words, log_prior = self.level_words(), np.log(self.shares_)
+        words, prior = self.level_words(), SeverityPrior(self.topics_, self.shares_)
         severity = None
         if self.prior == "conditional":
             from_features = able and self.severity_from != "question"
-            severity = SeverityModel(scorer, words, log_prior, from_features=from_features)
+            severity = SeverityModel(scorer, words, prior, from_features=from_features)
         return BackdoorObjective(
-            scorer, self.batch_columns[0], self.levels_, words, log_prior, severity, self.severity_weight
+            scorer, self.batch_columns[0], self.levels_, words, prior, severity, self.severity_weight
         )
 
 
@@ -145,7 +167,6 @@ class BackdoorObjective(Objective):
     """See :class:`Backdoor`. ``severity`` is ``None`` for the marginal prior."""
 
     levels: Tensor
-    log_prior: Tensor
 
     def __init__(
         self,
@@ -153,7 +174,7 @@ class BackdoorObjective(Objective):
         column: str,
         levels: np.ndarray,
         words: Sequence[str],
-        log_prior: np.ndarray,
+        prior: SeverityPrior,
         severity: SeverityModel | None,
         severity_weight: float,
     ) -> None:
@@ -162,8 +183,8 @@ class BackdoorObjective(Objective):
         self.contexts = tuple(f"Severity: {word}." for word in words)
         self.severity = severity
         self.severity_weight = severity_weight
+        self.prior = prior
         self.register_buffer("levels", torch.as_tensor(levels, dtype=torch.int64))
-        self.register_buffer("log_prior", torch.as_tensor(log_prior, dtype=torch.float32))
 
     def forward(self, batch: Batch) -> Tensor:
         """(batch, candidates) sum over strata: log P(candidate | E, do(Q)) ("one"), or its log-odds ("set")."""
@@ -174,7 +195,7 @@ class BackdoorObjective(Objective):
     def log_severity(self, batch: Batch, features: Tensor | None = None) -> Tensor:
         """(batch, levels) log-weights the strata are mixed with."""
         if self.severity is None:
-            return self.log_prior.expand(len(batch), -1)
+            return self.prior(batch)
         return self.severity.log_probabilities(self.scorer, batch, features)
 
     def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:

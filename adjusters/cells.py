@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 Scheme = Literal["stabilised", "unstabilised", "overlap"]
 
-#: Strata of a single arm are refused when they hold more than this share of the rows; below it they are listed.
-TOLERATED_SHARE = 0.01
+#: Strata of a single arm are refused when they hold more than this share of the rows; below it they are listed. Within
+#: groups some small strata have one arm by chance.
+TOLERATED_SHARE, TOLERATED_WITHIN = 0.01, 0.05
 #: A cell with a smaller share of its stratum is listed as thin.
 THIN = 0.01
 
@@ -42,8 +43,15 @@ class Columns:
     def of(cls, name: str, table: pd.DataFrame, estimand: Estimand, treatment: str | None, by: str | None) -> Columns:
         """By an estimand's roles. ``treatment``: a column; ``by``: a role or column. ContractError: one is missing."""
         within = None if by is None else estimand.roles.get(by, by)
-        adjusted = dict.fromkeys((estimand.roles["severity"], *estimand.adjustment_columns))
-        strata = tuple(column for column in adjusted if column != within)
+        require_adjustment(name, estimand)
+        further = set(estimand.treatment_given) - set(estimand.adjustment)
+        loose = sorted(role for role in further if estimand.roles.get(role, role) != within)
+        if loose:
+            raise ContractError(
+                f"{name} weights by P({estimand.treatment} | what is adjusted for), but in this graph the "
+                f"{estimand.treatment} also depends on {', '.join(loose)}, which the estimand holds fixed; use backdoor"
+            )
+        strata = tuple(column for column in estimand.adjustment_columns if column != within)
         found = cls(strata, treatment or estimand.roles["treatment"], within)
         for column in found.all:
             if column not in table.columns:
@@ -66,25 +74,38 @@ class Columns:
         return (*self.strata, *self.groups, self.treatment)
 
 
+def require_adjustment(name: str, estimand: Estimand) -> None:
+    """ContractError where the estimand does not adjust for the severity: doing so all the same can make a bias."""
+    if "severity" not in estimand.adjustment:
+        does = ", ".join(estimand.adjustment) or "nothing"
+        raise ContractError(
+            f"{name} adjusts for severity, but this estimand adjusts for {does}; use 'none', or another graph"
+        )
+
+
 def require_overlap(name: str, table: pd.DataFrame, columns: Columns) -> None:
-    """ContractError where the treatment has one arm, or strata of a single arm hold more than 1 % of the rows."""
+    """ContractError where the treatment has one arm, or strata of a single arm hold more than 1 % of the rows (5 % when
+    strata are looked at within groups)."""
     arm, arms = coded(table, columns.treatment)
     if len(arms) == 1:
         raise ContractError(
             f"{name}: column '{columns.treatment}' has the single value '{arms.values[0]}', so there is nothing to "
             "balance; choose another treatment column"
         )
-    first, stratum = distinct_rows(table, columns.strata)
-    counts = np.bincount(stratum * len(arms) + arm, minlength=len(first) * len(arms)).reshape(len(first), len(arms))
-    single = (counts > 0).sum(1) == 1
-    if counts[single].sum() > TOLERATED_SHARE * len(table):
-        worst = int(np.argmax(np.where(single, counts.sum(1), -1)))
-        levels = ", ".join(f"{column} = {table[column].iloc[first[worst]]}" for column in columns.strata)
-        raise ContractError(
-            f"{name}: all {counts[worst].sum()} rows with {levels} have {columns.treatment} = "
-            f"'{arms.values[int(counts[worst].argmax())]}', so no weight can part the two; merge levels, or choose an "
-            "adjuster that needs no overlap"
-        )
+    for within, tolerated in (((), TOLERATED_SHARE), (columns.groups, TOLERATED_WITHIN)):
+        names = (*columns.strata, *within)
+        first, stratum = distinct_rows(table, names)
+        shape = (len(first), len(arms))
+        counts = np.bincount(stratum * shape[1] + arm, minlength=shape[0] * shape[1]).reshape(shape)
+        single = (counts > 0).sum(1) == 1
+        if counts[single].sum() > tolerated * len(table):
+            worst = int(np.argmax(np.where(single, counts.sum(1), -1)))
+            levels = ", ".join(f"{column} = {table[column].iloc[first[worst]]}" for column in names)
+            raise ContractError(
+                f"{name}: all {counts[worst].sum()} rows with {levels} have {columns.treatment} = "
+                f"'{arms.values[int(counts[worst].argmax())]}', so no adjustment can part the two; merge levels, or "
+                "choose a strategy that needs no overlap"
+            )
 
 
 def cell_weights(table: pd.DataFrame, columns: Columns, scheme: Scheme, clip: float | None) -> dict[str, Any]:

@@ -46,9 +46,10 @@ class Batch:
         candidate_ids: (batch, candidates) int64 into the cohort's answer vocabulary, -1 at padding.
         answer: (batch, candidates) bool, the true answer(s); all false where unknown.
         kind: "one" = exactly one candidate is true, "set" = any number of them.
+        topic: what each question asks about, however it is worded; empty where that is not known.
         columns: further per-item tensors, first dimension = batch. Reserved names: ``weight`` (float32, loss
-            weight), ``ecg_row`` ((batch, 2) int64, row in the signal store, -1 = absent; lets a scorer cache
-            its encoding of an ECG) and ``partner`` (int64 row number of a paired item).
+            weight), ``ecg_row`` ((batch, 2) int64, row in the signal store, -1 = absent or not as stored;
+            lets a scorer cache its encoding of an ECG) and ``partner`` (int64 row number of a paired item).
     """
 
     rows: Tensor
@@ -60,6 +61,7 @@ class Batch:
     answer: Tensor
     kind: Kind
     columns: Mapping[str, Tensor] = field(default_factory=dict)
+    topic: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.question)
@@ -70,6 +72,10 @@ class Batch:
         return self.candidate_ids < 0
 
     def replace(self, **changes: Any) -> Batch:
+        """The same items with some fields changed. Signals given without ``columns`` are no longer those of
+        ``ecg_row``, which becomes -1."""
+        if "ecg" in changes and "columns" not in changes and "ecg_row" in self.columns:
+            changes["columns"] = {**self.columns, "ecg_row": torch.full_like(self.columns["ecg_row"], -1)}
         return replace(self, **changes)
 
     def with_context(self, text: str | Sequence[str]) -> Batch:
@@ -94,13 +100,14 @@ class Batch:
     def without_question(self) -> Batch:
         return self.replace(question=(None,) * len(self))
 
-    def asking(self, text: str, candidates: Sequence[str]) -> Batch:
-        """The same ECGs asked another question, with candidates outside the answer vocabulary (ids 0, 1, ...)."""
+    def asking(self, text: str | Sequence[str], candidates: Sequence[str]) -> Batch:
+        """The same ECGs asked another question (one for all, or one each), with candidates outside the answer
+        vocabulary (ids 0, 1, ...)."""
         n, k = len(self), len(candidates)
         ids = torch.arange(k, device=self.rows.device).expand(n, k)
         none = torch.zeros(n, k, dtype=torch.bool, device=self.rows.device)
         return self.replace(
-            question=(text,) * n,
+            question=(text,) * n if isinstance(text, str) else tuple(text),
             candidates=(tuple(candidates),) * n,
             candidate_ids=ids,
             answer=none,
@@ -121,6 +128,7 @@ class Batch:
             answer=self.answer[at],
             kind=self.kind,
             columns={name: values[at] for name, values in self.columns.items()},
+            topic=tuple(self.topic[i] for i in positions) if self.topic else (),
         )
 
     def to(self, device: torch.device | str) -> Batch:
@@ -280,9 +288,14 @@ class Objective(nn.Module):
     Every moving state must be a parameter or a buffer, so that one ``state_dict`` resumes a run exactly. Calling
     the objective *is* prediction; it therefore satisfies :class:`Scorer`. ``scorer`` is registered as a submodule
     when it is one, so that its parameters are trained.
+
+    ``per_item`` says that the loss is a (weighted) mean over items, so that a batch may be dealt out over several
+    processes. Where it is not, as in the worst group's loss or a dependence measured within the batch, set it to
+    ``False``: every process then computes the whole batch.
     """
 
     parts: tuple[str, ...] = ("main",)
+    per_item: bool = True
 
     def __init__(self, scorer: Scorer) -> None:
         super().__init__()
@@ -358,12 +371,13 @@ class Adjuster:
     Options are keyword arguments of ``__init__``, stored verbatim under the same name; learned attributes end in
     an underscore. A subclass overrides only what it changes; everything here is neutral.
 
-    ``batch_columns`` names integer or float columns of the (rewritten) table that the objective wants to find in
-    ``Batch.columns`` in training and validation; often set by :meth:`fit`. Prediction must not need them.
+    ``batch_columns`` names integer or float columns of the table that the objective wants to find in ``Batch.columns``
+    in training and validation; often set by :meth:`fit`. What is not a column is made by :meth:`columns`. Prediction
+    must not need them.
 
-    The trainer calls, in this order: ``fit`` on the training rows; ``rewrite`` on the training rows; ``weights`` on
-    the rewritten training rows and, separately, on the validation rows; ``stages``; ``attach``; ``batches`` for every
-    epoch of a stage on the training rows.
+    The trainer calls, in this order: ``fit`` on the training rows; ``rewrite`` on the training rows; ``weights`` and
+    ``columns`` on the rewritten training rows and, separately, on the validation rows; ``stages``; ``attach``;
+    ``batches`` for every epoch of a stage on the training rows.
     """
 
     card: ClassVar[Card]
@@ -407,6 +421,11 @@ class Adjuster:
         ``table`` holds training rows (after :meth:`rewrite`) or validation rows; what was learned by ``fit`` is used.
         """
         return None
+
+    def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
+        """name -> (rows,) integers or floats that the objective finds in ``Batch.columns``: a code of the style, of an
+        environment, of the group of answer and severity ... By default the table's ``batch_columns``."""
+        return {name: table[name].to_numpy() for name in self.batch_columns}
 
     def batches(self, table: pd.DataFrame, size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray] | None:
         """Row positions of each batch of an epoch, or ``None`` for a plain shuffle."""

@@ -123,13 +123,14 @@ def step(
 
 
 def weighted(adjuster: Adjuster, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the adjuster's weights as column ``weight``, where it has any."""
+    """The table with the adjuster's columns and, where it has any, its weights as column ``weight``."""
     weights = adjuster.weights(table)
+    table = table.assign(**adjuster.columns(table))
     return table if weights is None else table.assign(weight=weights.astype(np.float32))
 
 
 def columns_of(adjuster: Adjuster, table: pd.DataFrame) -> tuple[str, ...]:
-    return (*adjuster.batch_columns, *(("weight",) if "weight" in table.columns else ()))
+    return (*adjuster.columns(table), *(("weight",) if "weight" in table.columns else ()))
 
 
 def epoch_batches(

@@ -1,4 +1,5 @@
-"""P(severity | ECG): a head on the ECG's features, or severity asked as a question; calibrated on held-out patients.
+"""P(severity | ECG), or P(severity | ECG, topic): a head on the ECG's features, or severity asked as a question;
+calibrated on held-out patients.
 
 The head is trained with the encoder, on patients whose severity it may memorise. What is predicted with is therefore
 re-calibrated on the validation split, whose patients it never saw (sample splitting by patient): new scores are
@@ -20,31 +21,65 @@ QUESTION = "How severe is the illness?"
 MINIMUM_CALIBRATION_ROWS = 50
 
 
+class SeverityPrior(nn.Module):
+    """log P(s), or log P(s | topic).
+
+    Args:
+        topics: known topics; empty = topics are not told apart.
+        shares: (topics + 1, levels) share of each level among the training rows of each topic, and of all rows last.
+    """
+
+    table: Tensor
+
+    def __init__(self, topics: Sequence[str], shares: np.ndarray) -> None:
+        super().__init__()
+        self.topics = {name: i for i, name in enumerate(topics)}
+        self.register_buffer("table", torch.as_tensor(np.log(shares), dtype=torch.float32))
+
+    def index(self, batch: Batch) -> Tensor:
+        """(batch,) int64 row of the table; the last for a topic that is unknown or not told."""
+        names = batch.topic or (None,) * len(batch)
+        found = [self.topics.get(name, len(self.topics)) for name in names]  # type: ignore[arg-type]
+        return torch.tensor(found, device=self.table.device)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(batch, levels)."""
+        log_shares: Tensor = self.table[self.index(batch)]
+        return log_shares
+
+
 class SeverityModel(nn.Module):
     """Scores of the severity levels given the ECG, and their calibration.
 
     Args:
         scorer: whose ECG features, or whose answer to :data:`QUESTION`, is used; it is not kept.
         words: one word per level.
-        log_prior: (levels,) log share of each level among the training rows, used where there is no ECG.
+        prior: used where there is no ECG.
         from_features: a head on ``scorer.features(batch, "ecg")``; otherwise severity is asked as a question.
+
+    Where the prior tells topics apart, so does the head (what all topics share, and what each adds), or the question
+    names the topic.
     """
 
-    log_prior: Tensor
     sharpness: Tensor
     shift: Tensor
     held_out: Tensor
 
-    def __init__(self, scorer: Scorer, words: Sequence[str], log_prior: np.ndarray, *, from_features: bool) -> None:
+    def __init__(self, scorer: Scorer, words: Sequence[str], prior: SeverityPrior, *, from_features: bool) -> None:
         super().__init__()
         self.words = tuple(words)
+        self.prior = prior
         self.head: nn.Linear | None = None
+        self.of_topic: nn.Embedding | None = None
         if from_features:
             assert isinstance(scorer, HasFeatureDim)
             self.head = nn.utils.skip_init(nn.Linear, scorer.feature_dim("ecg"), len(words))
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
-        self.register_buffer("log_prior", torch.as_tensor(log_prior, dtype=torch.float32))
+            if prior.topics:
+                width = (scorer.feature_dim("ecg") + 1) * len(words)
+                self.of_topic = nn.utils.skip_init(nn.Embedding, len(prior.topics) + 1, width)
+                nn.init.zeros_(self.of_topic.weight)
         self.register_buffer("sharpness", torch.ones(()))
         self.register_buffer("shift", torch.zeros(len(words)))
         self.register_buffer("held_out", torch.full((4,), float("nan"), dtype=torch.float64))
@@ -52,16 +87,22 @@ class SeverityModel(nn.Module):
     def scores(self, scorer: Scorer, batch: Batch, features: Tensor | None = None) -> Tensor:
         """(batch, levels) uncalibrated log-scores; with gradients into the encoder."""
         if self.head is None:
-            return torch.log_softmax(scorer(batch.asking(QUESTION, self.words)), dim=-1)
+            about = [f"{QUESTION} {name}" for name in batch.topic] if self.prior.topics and batch.topic else QUESTION
+            return torch.log_softmax(scorer(batch.asking(about, self.words)), dim=-1)
         if features is None:
             assert isinstance(scorer, HasFeatures)
             features = scorer.features(batch, "ecg")
-        return self.head(features.to(self.head.weight.dtype))
+        features = features.to(self.head.weight.dtype)
+        shared = self.head(features)
+        if self.of_topic is None:
+            return shared
+        own = self.of_topic(self.prior.index(batch)).view(len(batch), len(self.words), -1)
+        return shared + (own[:, :, :-1] @ features.unsqueeze(-1)).squeeze(-1) + own[:, :, -1]
 
     def log_probabilities(self, scorer: Scorer, batch: Batch, features: Tensor | None = None) -> Tensor:
         """(batch, levels) calibrated log P(s | E); log P(s) for an item without any ECG."""
         calibrated = torch.log_softmax(self.sharpness * self.scores(scorer, batch, features) + self.shift, dim=-1)
-        return torch.where(batch.ecg_present.any(1, keepdim=True), calibrated, self.log_prior.to(calibrated.dtype))
+        return torch.where(batch.ecg_present.any(1, keepdim=True), calibrated, self.prior(batch).to(calibrated.dtype))
 
     def calibrate(self, scores: Tensor, levels: Tensor, patients: Tensor | None = None) -> None:
         """Fit sharpness and shift on held-out rows, and record how good P(s | E) is there.

@@ -4,9 +4,10 @@ Drawing rows so that severity and style are independent (stratified resampling) 
 neural network: under strong confounding the few rows that break the tie are repeated until they are memorised. What is
 done instead has two stages.
 
-1. ``exchange``: every item is asked in the words of another item of its batch with the same canonical question. Style
-   is then independent of everything else by construction, and the encoder learns to read the ECG from all rows, none of
-   them repeated. What it cannot learn is an effect that the style truly has on the answer.
+1. ``exchange``: every item is asked in the words of a training item drawn at random among those with the same canonical
+   question. Within a question, style is then independent of everything else, and the encoder learns to read the ECG
+   from all rows, none of them repeated. What it cannot learn is an effect that the style truly has on the answer. Where
+   a question has one style throughout there is nothing to exchange, and the stage is left out.
 2. ``weigh``: the rows as they were asked, with weights under which severity and style are independent, in batches that
    hold every (severity, style) cell in proportion, for up to ``epochs`` passes. Whatever the style truly does to the
    answer comes back here. The epoch with the lowest weighted loss on validation patients is kept, or the state before
@@ -56,8 +57,9 @@ class Stratified(Adjuster):
         treatment: column of the treatment; by default the estimand's.
         by: role or column within which weights are formed; ``None`` = across all items.
 
-    The table must have the columns ``question`` and ``question_id``. Learned: ``cells_`` and ``overlap_`` as for ipw,
-    and ``groups_``: each question text's canonical question.
+    The table must have the columns ``question`` and ``question_id``. Learned: ``cells_`` and ``overlap_`` as for ipw;
+    ``wordings_``: per canonical question its training texts and how often each was asked; ``exchanges_``: whether any
+    canonical question was asked in several styles.
     """
 
     card = Card(
@@ -71,7 +73,8 @@ class Stratified(Adjuster):
 
     cells_: dict[str, Any]
     overlap_: dict[str, Any]
-    groups_: dict[str, int]
+    wordings_: dict[str, dict[str, int]]
+    exchanges_: bool
 
     def __init__(
         self,
@@ -98,8 +101,16 @@ class Stratified(Adjuster):
         require_overlap("stratified", table, columns)
         self.cells_ = cell_weights(table, columns, "stabilised", self.clip)
         self.overlap_ = overlap_report(table, columns, self.weights(table))
-        code = {name: i for i, name in enumerate(sorted(table[CANONICAL].unique()))}
-        self.groups_ = {q: code[c] for q, c in zip(table[QUESTION], table[CANONICAL], strict=True)}
+        self.wordings_ = {
+            str(canonical): {str(text): int(number) for text, number in rows.value_counts().sort_index().items()}
+            for canonical, rows in table.groupby(CANONICAL, sort=True)[QUESTION]
+        }
+        self.exchanges_ = bool((table.groupby(CANONICAL)[columns.treatment].nunique() > 1).any())
+        if not self.exchanges_ and not self.epochs:
+            raise ContractError(
+                f"stratified has nothing to do: epochs is 0, and no question was asked with several values of "
+                f"'{columns.treatment}'"
+            )
         return self
 
     def weights(self, table: pd.DataFrame) -> np.ndarray:
@@ -121,6 +132,8 @@ class Stratified(Adjuster):
 
     def stages(self) -> tuple[Stage, ...]:
         exchange = Stage("exchange")
+        if not self.exchanges_:
+            return (Stage("weigh", trains=("weighted",), keep_best=True),)
         if not self.epochs:
             return (exchange,)
         return (
@@ -129,7 +142,7 @@ class Stratified(Adjuster):
         )
 
     def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> StratifiedObjective:
-        return StratifiedObjective(scorer, self.groups_)
+        return StratifiedObjective(scorer, self.wordings_)
 
     def balance(self, table: pd.DataFrame) -> pd.DataFrame:
         """Standardised mean differences of the strata between styles, within topics, before and after weighting."""
@@ -141,14 +154,19 @@ class Stratified(Adjuster):
 
 
 class StratifiedObjective(Objective):
-    """Part "main" asks each item in another's words, without weights; part "weighted" as it was asked, with weights."""
+    """Part "main" asks each item in other words, without weights; part "weighted" as it was asked, with weights.
+
+    Args:
+        wordings: canonical question -> its texts -> how often each was asked. A text outside them stays as it is.
+    """
 
     parts = ("main", "weighted")
     weighing: Tensor
 
-    def __init__(self, scorer: Scorer, groups: Mapping[str, int]) -> None:
+    def __init__(self, scorer: Scorer, wordings: Mapping[str, Mapping[str, int]]) -> None:
         super().__init__(scorer)
-        self.groups = dict(groups)
+        pools = [(list(texts), np.cumsum(list(texts.values()))) for texts in wordings.values()]
+        self.pools = {text: pool for pool in pools for text in pool[0]}
         self.register_buffer("weighing", torch.zeros((), dtype=torch.bool))
 
     def begin(
@@ -162,24 +180,30 @@ class StratifiedObjective(Objective):
 
     def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
         if part == "main":
-            per_item = negative_log_likelihood(self.scorer(self._exchanged(batch)), batch)
+            asked = self._asked_in_words(batch, torch.rand(len(batch), dtype=torch.float64))
+            per_item = negative_log_likelihood(self.scorer(asked), batch)
             return LossTerms(per_item.mean(), per_item.detach())
         per_item = negative_log_likelihood(self.scorer(batch), batch)
         return LossTerms(weighted_mean(per_item, batch), per_item.detach())
 
     def validation_loss(self, batch: Batch) -> Tensor:
-        """First of the items in each other's words (as they are, they would reward the shortcut), then as they are: the
-        weights that they are averaged with take the shortcut's reward away."""
-        return negative_log_likelihood(self(batch if self.weighing else self._exchanged(batch)), batch)
+        """First of the items in other words (as they are, they would reward the shortcut), the same for a row at every
+        call; then as they are: the weights that they are averaged with take the shortcut's reward away."""
+        if self.weighing:
+            return negative_log_likelihood(self(batch), batch)
+        # Multiples of the golden ratio, modulo one, spread evenly over [0, 1) (Weyl's sequence).
+        place = (batch.rows.cpu().double() + 1) * 0.6180339887498949 % 1.0
+        return negative_log_likelihood(self(self._asked_in_words(batch, place)), batch)
 
-    def _exchanged(self, batch: Batch) -> Batch:
-        """Each question replaced by that of the next item with the same canonical question, round the batch."""
-        members: dict[int, list[int]] = {}
-        for at, question in enumerate(batch.question):
-            if question is not None and question in self.groups:
-                members.setdefault(self.groups[question], []).append(at)
+    def _asked_in_words(self, batch: Batch, places: Tensor) -> Batch:
+        """Each question replaced by one of its canonical question's texts, as often as they were asked.
+
+        Args:
+            places: (batch,) in [0, 1); where in the pool the text is taken from.
+        """
         asked = list(batch.question)
-        for places in members.values():
-            for here, there in zip(places, [*places[1:], places[0]], strict=True):
-                asked[here] = batch.question[there]
+        for at, (question, place) in enumerate(zip(batch.question, places.tolist(), strict=True)):
+            if question is not None and question in self.pools:
+                texts, upto = self.pools[question]
+                asked[at] = texts[int(np.searchsorted(upto, place * upto[-1], side="right"))]
         return batch.replace(question=tuple(asked))

@@ -83,6 +83,7 @@ class ToyCohort:
             answer=torch.from_numpy(answer),
             kind=part["kind"].iloc[0],
             columns={**extra, "ecg_row": torch.from_numpy(row)},
+            topic=tuple(part["topic"]),
         )
 
 

@@ -68,6 +68,9 @@ def identify(
         roles=_columns(graph, columns or {}, (*held, *adjustment)),
         formula=statements.formula(graph, held, adjustment),
         assumptions=tuple(statements.assumptions(graph, held, adjustment)),
+        treatment_given=tuple(
+            graph.key(node) for node in statements.needed(graph, [graph.node("treatment")], (*adjustment, *held))
+        ),
     )
 
 
@@ -146,11 +149,19 @@ def _why_not(graph: CausalGraph, held: Sequence[str]) -> str:
     treatment, outcome = graph.node("treatment"), graph.node("outcome")
     usable = graph.observed - nx.descendants(graph.graph, treatment) - {treatment, outcome}
     paths = open_backdoor_paths(graph, held)
-    paths.sort(key=lambda path: not usable.isdisjoint(path[1:-1]))
+    always = [path for path in paths if usable.isdisjoint(path[1:-1])]
     closing = " and ".join(_smallest_cure(graph, held, usable))
+    if always:
+        why = f"the path {graph.path_text(always[0])} stays open whatever observed variables are adjusted for"
+    else:
+        everything = sorted(usable | set(held))
+        left = open_backdoor_paths(graph, everything)
+        why = (
+            f"{graph.path_text(paths[0])} is open, and no set of observed variables closes every back-door path at once"
+            + (f": adjusting for {', '.join(everything)} opens {graph.path_text(left[0])}" if left else "")
+        )
     return (
-        f"{statements.target(graph, held)} is not identified in graph '{graph.name}': the path "
-        f"{graph.path_text(paths[0])} stays open whatever observed variables are adjusted for; "
+        f"{statements.target(graph, held)} is not identified in graph '{graph.name}': {why}; "
         f"measuring {closing} would close it"
     )
 

@@ -39,7 +39,7 @@ def formula(graph: CausalGraph, held: Sequence[str], adjustment: Sequence[str]) 
     return f"{target(graph, held)} = {_average(graph, held, held, adjustment)}"
 
 
-def _needed(graph: CausalGraph, about: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
+def needed(graph: CausalGraph, about: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
     """The part of ``given`` that ``about`` still depends on in the graph."""
     kept = list(given)
     for node in given:
@@ -56,7 +56,7 @@ def assumptions(graph: CausalGraph, held: Sequence[str], adjustment: Sequence[st
         f"Consistency: an item asked {q} = {q.lower()} has the answer it would have had under do({q} = {q.lower()}), "
         "and no item's question changes another item's answer."
     )
-    given = _needed(graph, [treatment], (*adjustment, *held))
+    given = needed(graph, [treatment], (*adjustment, *held))
     condition = ", ".join(f"{graph.symbol(node)} = {_value(graph, node)}" for node in given)
     everywhere = f" and for every {', '.join(_value(graph, node) for node in given)} that occurs" if given else ""
     law = f"P({q} = {q.lower()}{' | ' + condition if condition else ''})"
@@ -87,7 +87,7 @@ def _role_of_the_held(graph: CausalGraph, held: Sequence[str], adjustment: Seque
         return
     inner = ", ".join(_value(graph, node) for node in adjustment)
     outer = ", ".join(map(graph.symbol, adjustment))
-    kept = _needed(graph, adjustment, held)
+    kept = needed(graph, adjustment, held)
     names = ", ".join(map(graph.symbol, held))
     if kept == tuple(held):
         law = f"P({inner} | {names})"

@@ -31,10 +31,8 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """A graph's nodes, arrows, roles and open back-door paths."""
         from structural_models.graph import open_backdoor_paths
-        from structural_models.graph_files import load_graph
 
-        declared = load_graph(graph)
-        columns = columns_of(cohort, severity)
+        declared, columns = declared_on(graph, cohort, severity)
         paths = [declared.path_text(path) for path in open_backdoor_paths(declared)]
         if as_json:
             record = {**declared.to_dict(), "open_backdoor_paths": paths, "columns": columns}
@@ -58,11 +56,10 @@ def register(app: typer.Typer) -> None:
         as_json: JsonOption = False,
     ) -> None:
         """The formula of P(A | E, do(Q)), and what it assumes. Exit code 2 where it is not identified."""
-        from structural_models.graph_files import load_graph
         from structural_models.identification import identify as identify_
 
-        declared = load_graph(graph)
-        estimand = identify_(declared, columns=columns_of(cohort, severity))
+        declared, columns = declared_on(graph, cohort, severity)
+        estimand = identify_(declared, columns=columns)
         if as_json:
             record = {"graph": declared.to_dict(), "estimand": estimand.to_dict()}
             typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
@@ -72,22 +69,28 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="scm")
 
 
-def columns_of(cohort: str | None, severity: str | None) -> dict[str, str]:
-    """{"severity": column} as the options say; empty when they say nothing.
+def declared_on(text: str, cohort: str | None, severity: str | None) -> tuple[CausalGraph, dict[str, str]]:
+    """The graph, and {"severity": column} as the options say. In a cohort without a scale the severity is unmeasured.
 
     Raises InputError where the cohort has no such scale, or several and none is named.
     """
+    from structural_models.graph_files import load_graph
+
+    graph = load_graph(text)
     if cohort is None:
-        return {} if severity is None else {"severity": f"severity_{severity}"}
+        return graph, {} if severity is None else {"severity": f"severity_{severity}"}
     from causalecg.cohort.schema import Cohort
 
     scales = Cohort.open(cohort).severity_scales
+    if severity is None and not scales:
+        return (graph.with_latent(graph.node("severity")) if "severity" in graph.roles else graph), {}
     if severity is None and len(scales) == 1:
         severity = scales[0]
     if severity not in scales:
         asked = "several severity scales" if severity is None else f"no severity scale '{severity}'"
-        raise InputError(f"cohort {cohort} has {asked}; name one of {', '.join(scales)} with --severity")
-    return {"severity": f"severity_{severity}"}
+        have = f"name one of {', '.join(scales)} with --severity" if scales else "it has none"
+        raise InputError(f"cohort {cohort} has {asked}; {have}")
+    return graph, {"severity": f"severity_{severity}"}
 
 
 def node_lines(graph: CausalGraph, columns: dict[str, str]) -> list[str]:

@@ -24,12 +24,19 @@ class TableBatches:
         cohort: signals and answer vocabulary.
         table: items; a null question stays withheld, an empty ``ecg_ids`` means no ECG.
         columns: numeric columns handed through in ``Batch.columns``.
+        further_answers: candidates beyond the cohort's answer vocabulary, numbered after it.
 
     Raises:
-        InputError: an ECG that is not in the cohort, or a candidate outside its answer vocabulary.
+        InputError: an ECG that is not in the cohort, or a candidate outside the answer vocabulary.
     """
 
-    def __init__(self, cohort: Cohort, table: pd.DataFrame, columns: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        cohort: Cohort,
+        table: pd.DataFrame,
+        columns: Sequence[str] = (),
+        further_answers: Sequence[str] = (),
+    ) -> None:
         self.cohort, self.table = cohort, table
         self.kinds = table["kind"].to_numpy()
         self._questions = [None if q is None or q != q else str(q) for q in table["question"]]
@@ -44,7 +51,8 @@ class TableBatches:
         width = max(map(len, self._candidates), default=1)
         self._ids = np.full((len(table), width), -1, dtype=np.int64)
         self._answer = np.zeros((len(table), width), dtype=bool)
-        vocabulary = cohort.answer_vocabulary
+        vocabulary = {**cohort.answer_vocabulary}
+        vocabulary.update((name, len(vocabulary) + i) for i, name in enumerate(further_answers))
         for i, (names, answer) in enumerate(zip(self._candidates, table["answer"], strict=True)):
             true = set(answer)
             for j, name in enumerate(names):
@@ -53,6 +61,7 @@ class TableBatches:
                     raise InputError(f"candidate '{name}' of item {item} is not in the answer vocabulary")
                 self._ids[i, j] = vocabulary[name]
                 self._answer[i, j] = name in true
+        self._topics = tuple(map(str, table["topic"])) if "topic" in table.columns else ()
         self._columns = {name: np.ascontiguousarray(table[name].to_numpy()) for name in columns}
 
     def __len__(self) -> int:
@@ -83,6 +92,7 @@ class TableBatches:
             answer=torch.from_numpy(self._answer[at, :width]),
             kind=cast(Kind, kinds.pop()),
             columns={**extra, "ecg_row": torch.from_numpy(ecg_row)},
+            topic=tuple(self._topics[i] for i in at) if self._topics else (),
         )
 
     def in_order(self, size: int) -> list[np.ndarray]:

@@ -116,6 +116,7 @@ def statements_cohort(
                 "severity_scales": {name: ["low", "high"] for name in [scale, *(s for s in SCALES if s != scale)]},
                 "severity_version": VERSION,
                 "roles": {"treatment": "style"},
+                "graph": "topic_and_style",
                 "confounding": {
                     "kind": "statements",
                     "rho": rho,

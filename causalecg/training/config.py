@@ -25,7 +25,7 @@ class RunConfig(BaseModel):
         patience: stop a stage after so many epochs without a better validation loss and go back to the best one;
             0 = never stop early.
         severity: severity scale of the cohort; ``None`` = its first.
-        graph: preset or file of the causal graph.
+        graph: preset or file of the causal graph; ``None`` = what the cohort says, else "severity_visible".
         treatment: column of the treatment; ``None`` = what the cohort says, else "style".
         environment: learn from items of this environment only.
         template_ids: learn from items of these templates only; empty = all.
@@ -44,7 +44,7 @@ class RunConfig(BaseModel):
     clip_norm: float = Field(default=100.0, gt=0)
     patience: int = Field(default=0, ge=0)
     severity: str | None = None
-    graph: str = "severity_visible"
+    graph: str | None = None
     treatment: str | None = None
     environment: str | None = None
     template_ids: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,7 @@ from causalecg.errors import InputError
 from causalecg.training.arms import Arm
 from causalecg.training.config import RunConfig
 from causalecg.training.loop import Loop, Rows, restore
+from causalecg.training.pairs import has_pairs, pair_column, pair_words, with_pairs
 from causalecg.training.progress import training_bar
 from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, seed_of
 from causalecg.training.tables import refuse_test_rows, rows_of
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
     from structural_models.estimand import Estimand
 
+DEFAULT_GRAPH = "severity_visible"
 PACKAGES = ("torch", "transformers", "numpy", "pandas", "accelerate")
 
 
@@ -78,6 +81,8 @@ def train(
     from accelerate import Accelerator
 
     processes = Accelerator()
+    fresh = not (out / "run.json").exists()
+    processes.wait_for_everyone()
     with processes.main_process_first():
         record = _claim(out, about, config)
     if record["status"] == "done":
@@ -88,6 +93,10 @@ def train(
         with torch.enable_grad():
             _train(cohort, arm, config, seed, out, scorer, progress and processes.is_main_process, record)
             processes.wait_for_everyone()
+    except ValueError:
+        if fresh and processes.is_main_process and not (out / "checkpoint").exists():
+            shutil.rmtree(out)  # refused before it began: nothing is there to go on with
+        raise
     finally:
         torch.set_num_threads(threads)
     return Run.open(out)
@@ -115,9 +124,14 @@ class Run:
 
     @property
     def severity_column(self) -> str | None:
-        """Column of the items table, ``None`` where the cohort has no severity scale."""
+        """Column of the items table (of two ECGs, the maximum); ``None`` where the cohort has no severity scale."""
         found: str | None = self.record["severity_column"]
         return found
+
+    @property
+    def graph(self) -> str:
+        """Preset or file of the causal graph it was trained under."""
+        return str(self.record.get("graph") or self.config.graph or DEFAULT_GRAPH)
 
     @property
     def estimand(self) -> Estimand | None:
@@ -180,20 +194,28 @@ def _train(
 
     streams = np.random.SeedSequence(seed).spawn(4)
     fit_rng, rewrite_rng, placebo_rng = (np.random.default_rng(s) for s in streams[3].spawn(3))
-    severity, words = severity_column(cohort, config)
-    found = _adjuster(arm, words)
-    estimand = _estimand(found, config, cohort, severity)
+    scale, words = severity_column(cohort, config)
     tables = [
         rows_of(cohort, split, environment=config.environment, template_ids=config.template_ids) for split in arm.splits
     ]
+    severity = scale
+    if scale is not None and any(has_pairs(table, scale) for table in tables):
+        tables = [with_pairs(table, scale, len(words)) for table in tables]
+        severity, words = pair_column(scale), pair_words(words)
+    found = _adjuster(arm, words)
+    estimand = _estimand(found, config, cohort, severity)
+    if severity is not None and "severity" in found.card.needs:
+        _require_severity(tables, severity, str(arm))
     train_table, valid_table = (arm.shuffled(table, placebo_rng) for table in tables)
+    refuse_test_rows(train_table, cohort, config)
     found.fit(train_table, estimand, rng=fit_rng)
     learned = found.rewrite(train_table, rng=rewrite_rng)
     for table in (learned, valid_table):
         refuse_test_rows(table, cohort, config)
-    rows, valid_rows = (_rows(cohort, found, arm, table) for table in (learned, valid_table))
+    further = _further_answers(cohort, learned)
+    rows, valid_rows = (_rows(cohort, found, arm, table, further) for table in (learned, valid_table))
 
-    texts = _texts(cohort, learned, words)
+    texts = _texts(cohort, learned, words, further)
     build = build or composite_builder(cohort, config, texts)
     main = build(seed_of(streams[0]))
     objective = found.attach(
@@ -201,8 +223,10 @@ def _train(
     )
     record |= {
         "processes": PartialState().num_processes,
-        "severity_column": severity,
+        "severity_column": scale,
         "severity_words": words,
+        "graph": graph_of(config, cohort),
+        "further_answers": further,
         "estimand": None if estimand is None else estimand.to_dict(),
         "rows": {"train": len(learned), "valid": len(valid_table)},
         "leads": len(cohort.signals.leads),
@@ -260,31 +284,56 @@ def _estimand(found: Adjuster, config: RunConfig, cohort: Cohort, severity: str 
     from structural_models.graph_files import load_graph
     from structural_models.identification import identify
 
+    graph = load_graph(graph_of(config, cohort))
     roles = cohort.meta.get("roles", {})
     columns = {"treatment": config.treatment or roles.get("treatment", "style")}
     if severity is not None:
         columns["severity"] = severity
+    elif "severity" in graph.roles:
+        graph = graph.with_latent(graph.node("severity"))
     try:
-        return identify(load_graph(config.graph), columns=columns)
+        return identify(graph, columns=columns)
     except NotIdentified:
         if found.card.estimands:
             raise
         return None
 
 
-def _rows(cohort: Cohort, found: Adjuster, arm: Arm, table: pd.DataFrame) -> Rows:
+def graph_of(config: RunConfig, cohort: Cohort) -> str:
+    """The declared graph: the configuration's, else the cohort's, else :data:`DEFAULT_GRAPH`."""
+    return str(config.graph or cohort.meta.get("graph") or DEFAULT_GRAPH)
+
+
+def _require_severity(tables: Sequence[pd.DataFrame], column: str, arm: str) -> None:
+    without = sum(int((table[column] < 0).sum()) for table in tables)
+    if without:
+        raise InputError(
+            f"arm {arm} needs a severity, which is not defined for {without} of the items to learn from (their answer "
+            "is the statements that it is made of); leave their templates out (template_ids in the configuration)"
+        )
+
+
+def _further_answers(cohort: Cohort, table: pd.DataFrame) -> list[str]:
+    """Candidates that a rewrite added, e.g. an answer that abstains."""
+    known = cohort.answer_vocabulary
+    return sorted({name for names in table["candidates"] for name in names if name not in known})
+
+
+def _rows(cohort: Cohort, found: Adjuster, arm: Arm, table: pd.DataFrame, further: Sequence[str]) -> Rows:
     weights = found.weights(table)
-    columns = tuple(found.batch_columns)
+    given = found.columns(table)
+    table = table.assign(**given)
+    columns = tuple(given)
     if weights is not None:
         table = table.assign(weight=np.asarray(weights, dtype=np.float32))
         columns = (*columns, "weight")
-    return Rows(table, TableBatches(cohort, table, columns), arm.see, columns)
+    return Rows(table, TableBatches(cohort, table, columns, further), arm.see, columns)
 
 
-def _texts(cohort: Cohort, table: pd.DataFrame, words: list[str]) -> list[str]:
+def _texts(cohort: Cohort, table: pd.DataFrame, words: list[str], further: Sequence[str]) -> list[str]:
     """What an embedded tokenizer learns from: training questions, answers, and the severity's sentences."""
     asked = sorted({text for text in table["question"] if isinstance(text, str)})
-    answers = [f" {answer}" for answer in cohort.meta["answer_vocabulary"]]
+    answers = [f" {answer}" for answer in (*cohort.meta["answer_vocabulary"], *further)]
     return [*asked, *answers, *(f"Severity: {word}." for word in words)]
 
 

@@ -135,10 +135,13 @@ def test_weighting_balances_exactly(table) -> None:
 
 def test_no_overlap_is_refused(table) -> None:
     one_sided = table.assign(style=np.where(table["severity_simulated"] == 1, "u", table["style"]))
-    for name in ("ipw", "stratified"):
-        rows = one_sided.assign(question="?", question_id="q")
-        with pytest.raises(ContractError, match="have style = 'u', so no weight can part the two"):
-            adjuster(name).fit(rows, ESTIMAND, rng=np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    within = table.assign(style=np.where((table["severity_simulated"] == 1) == (table["topic"] == "x"), "s", "u"))
+    for name in ("ipw", "stratified", "backdoor"):
+        for rows in (one_sided, within):  # the second only within topics: across them every style occurs
+            with pytest.raises(ContractError, match="so no adjustment can part the two"):
+                adjuster(name).fit(rows.assign(question="?", question_id="q"), ESTIMAND, rng=rng)
+    adjuster("backdoor", exclusion=True).fit(one_sided, ESTIMAND, rng=rng)  # "style does not cause the answer"
     with pytest.raises(ContractError, match="single value"):
         adjuster("ipw").fit(table.assign(style="s"), ESTIMAND, rng=np.random.default_rng(0))
 

@@ -213,3 +213,26 @@ def test_the_logger_is_left_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
         identify(preset("finding_mediated"))
     assert logger.level == before
     assert [record for record in caplog.records if record.name.startswith("dowhy")] == []
+
+
+def test_where_closing_one_path_opens_another_the_refusal_says_so() -> None:
+    """The butterfly: z closes question <- z -> answer, and opens question <- u1 -> z <- u2 -> answer."""
+    edges = [
+        ("z", "question"), ("z", "answer"), ("u1", "question"), ("u1", "z"), ("u2", "z"), ("u2", "answer"),
+        ("question", "answer"), ("ecg", "answer"),
+    ]  # fmt: skip
+    roles = {"treatment": "question", "ecg": "ecg", "outcome": "answer"}
+    graph = CausalGraph("butterfly", nx.DiGraph(edges), roles, frozenset({"u1", "u2"}))
+    with pytest.raises(NotIdentified) as refused:
+        identify(graph)
+    said = str(refused.value)
+    assert "question ← z → answer is open" in said
+    assert "adjusting for ecg, z opens question ← u1 → z ← u2 → answer" in said
+    assert "measuring u1 would close it" in said
+
+
+def test_what_the_treatment_depends_on_is_carried_along() -> None:
+    assert identify(preset("severity_visible")).treatment_given == ("severity",)
+    assert set(identify(preset("topic_and_style")).treatment_given) == {"severity", "topic"}
+    again = Estimand.from_dict(identify(preset("topic_and_style")).to_dict())
+    assert again == identify(preset("topic_and_style"))

@@ -51,10 +51,28 @@ def test_what_is_not_identified_is_raised_for_main(app: typer.Typer) -> None:
 def test_the_cohort_names_the_severity_column(monkeypatch: pytest.MonkeyPatch) -> None:
     from causalecg.cohort.schema import Cohort
 
-    monkeypatch.setattr(Cohort, "open", lambda path: SimpleNamespace(severity_scales=path.split(",")))
-    assert scm.columns_of("simulated", None) == {"severity": "severity_simulated"}
-    assert scm.columns_of("burden,acuity", "acuity") == {"severity": "severity_acuity"}
-    with pytest.raises(InputError, match="several severity scales"):
-        scm.columns_of("burden,acuity", None)
+    scales = {"one": ("simulated",), "two": ("burden", "acuity"), "bare": ()}
+    monkeypatch.setattr(Cohort, "open", lambda path: SimpleNamespace(severity_scales=scales[path]))
+
+    def columns(cohort: str, severity: str | None = None) -> dict[str, str]:
+        return scm.declared_on("severity_visible", cohort, severity)[1]
+
+    assert columns("one") == {"severity": "severity_simulated"}
+    assert columns("two", "acuity") == {"severity": "severity_acuity"}
+    with pytest.raises(InputError, match="several severity scales; name one of burden, acuity"):
+        columns("two")
     with pytest.raises(InputError, match="no severity scale 'simulated'"):
-        scm.columns_of("burden,acuity", "simulated")
+        columns("two", "simulated")
+    with pytest.raises(InputError, match="no severity scale 'acuity'; it has none"):
+        columns("bare", "acuity")
+
+
+def test_in_a_cohort_without_a_scale_the_severity_is_unmeasured_and_the_open_path_is_named(
+    monkeypatch: pytest.MonkeyPatch, app: typer.Typer
+) -> None:
+    from causalecg.cohort.schema import Cohort
+
+    monkeypatch.setattr(Cohort, "open", lambda path: SimpleNamespace(severity_scales=()))
+    result = CliRunner().invoke(app, ["scm", "identify", "--cohort", "bare"])
+    assert isinstance(result.exception, NotIdentified)
+    assert "question ← severity → answer" in str(result.exception)
