@@ -7,8 +7,10 @@ them should be looked at under the other.
 ``acuity``   grade 0-3 of the gravest statement; grades and reasons in ``scales/acuity.csv``.
 ``burden``   number of groups of disease with a statement, counted up to 3: infarction, ST/T change, conduction
              disturbance, hypertrophy (PTB-XL's diagnostic superclasses), and arrhythmia other than of the sinus node.
+             Arrhythmia counts rhythm statements only; ectopic beats (PVC, PAC, PRC(S)) are form statements and count
+             nothing.
 
-A statement listed with likelihood 0 counts: in PTB-XL 0 means unknown.
+docs/severity.md has the grades in short, what is left out for a topic, and the cuts in use. A statement listed with likelihood 0 counts: in PTB-XL 0 means unknown.
 """
 
 from __future__ import annotations

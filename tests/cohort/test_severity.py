@@ -42,3 +42,10 @@ def test_every_official_statement_has_a_grade(real_data) -> None:
     official = pd.read_csv(real_data / "ptbxl" / "scp_statements.csv", index_col=0)
     assert set(acuity_grades()) == set(official.index)
     assert set(acuity_grades().values()) == {0, 1, 2, 3}
+
+
+@pytest.mark.realdata
+def test_arrhythmia_counts_rhythm_statements_only(real_data) -> None:
+    statements = read_ptbxl(real_data / "ptbxl").statements
+    assert severity(["PVC", "PAC", "PRC(S)", "SBRAD", "STACH"], "burden", statements) == 0
+    assert [severity([code], "burden", statements) for code in ("BIGU", "AFIB", "PACE")] == [1, 1, 1]
