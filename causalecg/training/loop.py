@@ -1,17 +1,19 @@
 """The loop over an objective's stages and parts, with exact resume.
 
 What happens at a step depends on (seed, stage, epoch, step) and the state in the checkpoint alone: the order of the
-batches, the learning rate and the random numbers of dropout are recomputed, so a killed run continues byte for byte.
+batches, the learning rate and the random numbers of dropout and of what precedes a stage are recomputed, so a killed
+run continues byte for byte. Modules whose every parameter is frozen stay in evaluation mode.
 
-Under ``accelerate launch`` with several processes every batch is dealt out over them, and the gradient is that of the
-whole batch; validation and what stages want are computed by each process, and files are written by the first.
+Under ``accelerate launch`` with several processes every batch is dealt out over them (or, where the objective is not
+``per_item``, computed whole by each), and the gradient is that of the whole batch; validation and what stages want are
+computed by each process, and files are written by the first.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,8 @@ EVALUATION_BATCH = 256
 #: AdamW's decay rates. With the usual 0.999 one heavy row holds the second moment up, and the rate down, for a thousand
 #: steps, which is all there are in a short weighted run.
 BETAS = (0.9, 0.95)
+#: Sets the seed of what precedes a stage apart from those of its steps.
+BEFORE = 2**32 - 1
 
 
 @dataclass
@@ -145,10 +149,10 @@ class Loop:
         while self.at.epoch < epochs and not self._stopped(stage):
             epoch = self.at.epoch
             order = self._order(stage, rows, epoch)
-            self.objective.train()
+            _to_training(self.objective)
             while self.at.step < len(order):
                 step = self.at.step
-                process = (self.accelerator.process_index,) if self.accelerator.num_processes > 1 else ()
+                process = (self.accelerator.process_index,) if self._deals else ()
                 torch.manual_seed(_mixed(self.seed, self.at.stage, epoch, step, *process))
                 progress = (epoch + step / len(order)) / epochs
                 self._step(stage, rows, order[step], progress)
@@ -158,7 +162,7 @@ class Loop:
                     self._save()
             self._end_epoch(stage)
         if self.best is not None:
-            restore(self.objective, self.best)
+            _put_back(self.objective, self.best)
 
     def _end_epoch(self, stage: Stage) -> None:
         record: dict[str, Any] = {"stage": stage.name, "epoch": self.at.epoch}
@@ -195,7 +199,7 @@ class Loop:
     def _step(self, stage: Stage, rows: Rows, positions: np.ndarray, progress: float) -> None:
         terms: dict[str, LossTerms] = {}
         shards = self._shards(positions)
-        mine_only = shards[self.accelerator.process_index]
+        mine_only = shards[self.accelerator.process_index if self._deals else 0]
         batch = rows(mine_only if len(mine_only) else positions[:1]).to(self.accelerator.device)
         # Gradients are averaged over processes: what each counts for is its share of the batch.
         share = len(mine_only) * len(shards) / len(positions)
@@ -244,9 +248,14 @@ class Loop:
                 return list(own)
         return rows.batches.shuffled(size, np.random.default_rng([self.seed, self.at.stage, epoch]))
 
+    @property
+    def _deals(self) -> bool:
+        """Whether a batch is dealt out over processes; otherwise each computes the whole batch."""
+        return self.accelerator.num_processes > 1 and self.objective.per_item
+
     def _shards(self, positions: np.ndarray) -> list[np.ndarray]:
-        """A batch's rows dealt out over the processes."""
-        n = self.accelerator.num_processes
+        """The parts of a batch that are computed apart."""
+        n = self.accelerator.num_processes if self._deals else 1
         return [positions[i::n] for i in range(n)]
 
     def _reduced(self, total: Tensor) -> Tensor:
@@ -269,9 +278,10 @@ class Loop:
     # ------------------------------------------------------------------ between stages
 
     def _begin(self, stage: Stage) -> None:
+        torch.manual_seed(_mixed(self.seed, self.at.stage, BEFORE))
         predictions, features, columns = self._wanted(stage)
         if stage.init == "restart":
-            restore(self.objective, self.initial)
+            _put_back(self.objective, self.initial)
         if stage.reset_optimizer or stage.init == "restart":
             self.optimizers = {}
         self.objective.begin(stage, predictions, features, columns)
@@ -341,7 +351,7 @@ class Loop:
         tensors, about = found
         self.saved = about["saved"]
         self.at = Position(**{name: about[name] for name in vars(Position())})
-        restore(self.objective, _under(tensors, "state/"))
+        restore(self.objective, _under(tensors, "state/"), elsewhere=self.frozen)
         self.best = _under(tensors, "best/") or None
         for part in about["optimizers"]:
             self.optimizers[part] = _adamw(self.objective, part, self.config)
@@ -358,9 +368,45 @@ def schedule(progress: float, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
-def restore(objective: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put tensors back under their names. A buffer may have changed its size since (e.g. one entry per row)."""
-    modules = dict(objective.named_modules())
+def restore(objective: nn.Module, tensors: Mapping[str, Tensor], *, elsewhere: Collection[str] = ()) -> None:
+    """Put back what was saved of an objective.
+
+    Args:
+        objective: as the adjuster attached it.
+        tensors: by name. A buffer may have changed its size since (e.g. one entry per row). Where nothing of
+            ``scorer`` is among them, it has been read from a folder of its own.
+        elsewhere: names that may be missing.
+
+    Raises:
+        InputError: a name is missing or unknown, or a parameter has another shape: it was saved of another model.
+    """
+    apart = not any(name.startswith("scorer.") for name in tensors)
+    expected = {name for name in objective.state_dict() if not (apart and name.startswith("scorer."))}
+    missing = expected - set(elsewhere) - set(tensors)
+    if missing:
+        raise InputError(
+            f"the saved state lacks {min(missing)}, which the scorer or adjuster now has; build what was trained"
+        )
+    modules, parameters = (
+        dict(objective.named_modules(remove_duplicate=False)),
+        dict(objective.named_parameters(remove_duplicate=False)),
+    )
+    for name, value in tensors.items():
+        owner, _, own = name.rpartition(".")
+        if name not in parameters and not (owner in modules and own in modules[owner]._buffers):
+            raise InputError(
+                f"the saved state has {name}, which the scorer or adjuster now lacks; build what was trained"
+            )
+        if name in parameters and parameters[name].shape != value.shape:
+            raise InputError(
+                f"the saved {name} has shape {tuple(value.shape)}, the scorer's or adjuster's has "
+                f"{tuple(parameters[name].shape)}; build what was trained"
+            )
+    _put_back(objective, tensors)
+
+
+def _put_back(objective: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    modules = dict(objective.named_modules(remove_duplicate=False))
     sized = objective.state_dict()
     with torch.no_grad():
         for name, value in tensors.items():
@@ -369,6 +415,16 @@ def restore(objective: nn.Module, tensors: Mapping[str, Tensor]) -> None:
                 continue
             owner, _, own = name.rpartition(".")
             modules[owner].register_buffer(own, value.clone())
+
+
+def _to_training(objective: nn.Module) -> None:
+    """Training mode, apart from modules that have parameters and only frozen ones: dropout and running statistics of a
+    frozen copy or a frozen language model would change what it says."""
+    objective.train()
+    for module in objective.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
 
 
 def _check_stages(stages: tuple[Stage, ...], objective: Objective) -> None:

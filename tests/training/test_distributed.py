@@ -48,6 +48,44 @@ if __name__ == "__main__":
     train(Cohort.open(cohort), "counting", RunConfig.read(config), seed=3, out=out, progress=False)
 """
 
+#: An adjuster whose loss is that of the worse of two groups of the batch, which no mean over shards gives.
+WORST = """
+import sys
+import torch
+from adjusters.contract import Adjuster, Card, LossTerms, Objective, negative_log_likelihood
+from adjusters.registry import register
+from causalecg.cohort.schema import Cohort
+from causalecg.training.config import RunConfig
+from causalecg.training.run import train
+
+class WorstObjective(Objective):
+    per_item = False
+
+    def __init__(self, scorer):
+        super().__init__(scorer)
+        self.register_buffer("told", torch.zeros((), dtype=torch.int64))
+
+    def loss(self, batch, part, *, progress):
+        per_item = negative_log_likelihood(self.scorer(batch), batch)
+        groups = [per_item[batch.answer[:, k]] for k in range(2)]
+        return LossTerms(torch.stack([g.mean() for g in groups if len(g)]).max(), per_item.detach())
+
+    def after_step(self, batch, terms):
+        assert len(terms["main"].per_item) == len(batch)
+        self.told += len(batch)
+
+@register("worst")
+class Worst(Adjuster):
+    card = Card(summary="The worse of two groups.", uses=("objective",))
+
+    def attach(self, scorer, *, new_scorer, rng):
+        return WorstObjective(scorer)
+
+if __name__ == "__main__":
+    cohort, config, out = sys.argv[1:]
+    train(Cohort.open(cohort), "worst", RunConfig.read(config), seed=3, out=out, progress=False)
+"""
+
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     settings = {
@@ -115,3 +153,16 @@ def test_what_follows_a_step_is_told_of_the_whole_batch(cohort, settings, tmp_pa
     one, two = (load_file(tmp_path / name / "objective.safetensors")["told"] for name in ("one", "two"))
     assert one[0] == two[0] == 300
     assert torch.allclose(one, two, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_mean_over_items_is_that_of_the_whole_batch(cohort, settings, tmp_path) -> None:
+    script = tmp_path / "worst.py"
+    script.write_text(WORST)
+    for name, before in (("one", [sys.executable]), ("two", LAUNCH)):
+        done = run(*before, script, cohort.path, settings, tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    for file in ("model/model.safetensors", "objective.safetensors"):
+        one, two = (load_file(tmp_path / name / file) for name in ("one", "two"))
+        for key, value in one.items():
+            assert torch.allclose(value, two[key], atol=1e-6), key
