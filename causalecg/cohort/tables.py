@@ -66,7 +66,7 @@ def _row(lines: list[str], at: int) -> tuple[list[str] | None, int]:
 
 def _reason(fields: list[str] | None, wanted: int) -> str | None:
     if fields is None:
-        return "a quote is not closed"
+        return "a quote is not closed, or a field is too long"
     if len(fields) != wanted:
         return f"{len(fields)} fields instead of {wanted}"
     if any("\ud800" <= character <= "\udfff" for field in fields for character in field):
