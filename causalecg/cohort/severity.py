@@ -10,8 +10,8 @@ them should be looked at under the other.
              Arrhythmia counts rhythm statements only; ectopic beats (PVC, PAC, PRC(S)) are form statements and count
              nothing.
 
-A statement listed with likelihood 0 counts: in PTB-XL 0 means unknown. docs/severity.md has the grades in short, what is
-left out for a topic, and the cuts in use.
+A statement listed with likelihood 0 counts: in PTB-XL 0 means unknown. docs/severity.md has the grades in short, what
+is left out for a topic, and the cuts in use.
 """
 
 from __future__ import annotations
