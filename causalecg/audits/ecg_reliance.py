@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
-from causalecg.audits.bootstrap import ClusterBootstrap, Interval
-from causalecg.audits.outcomes import Outcomes
-from causalecg.audits.result import AuditResult, Verdict, few_clusters, not_assessed
+from causalecg.audits.bootstrap import MINIMUM_CLUSTERS, ClusterBootstrap, Interval
+from causalecg.audits.companions import ORACLES, bystanders, companion
+from causalecg.audits.outcomes import Answers, Outcomes
+from causalecg.audits.result import AuditResult, Verdict, few_clusters, not_assessed, unknown_donors
 
 OPPOSITE = "other_patient[answer=opposite]"
 SAME_SEVERITY = "other_patient[answer=different,severity=same]"
@@ -39,8 +42,11 @@ def follow_rate(
     if not (outcomes.has(run_id, intervention) and outcomes.has(run_id, "intact")):
         why = f"there are no answers under {intervention}"
         return not_assessed(name, question, run_id, "follow rate", why, required=required)
-    columns, asked, against = _follow_columns(outcomes, run_id, intervention)
-    boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
+    columns, asked, against, swapped = _follow_columns(outcomes, run_id, intervention)
+    if not asked.any():
+        why = f"no item has an intact answer and, under {intervention}, a known answer of the donor (answer_expected)"
+        return not_assessed(name, question, run_id, "follow rate", why, required=required)
+    boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates, swapped=swapped)
     estimate, drawn = boot.means(columns[asked])
     follow, base, intact = (boot.proportion(i, estimate, drawn) for i in range(3))
     excess = boot.interval(lambda m: m[..., 0] - m[..., 1], estimate, drawn)
@@ -67,56 +73,76 @@ def follow_rate(
         verdict=share_verdict(excess, due, contrast, boot),
         required=required,
         table=pd.DataFrame([{"what": what, **interval.as_dict()} for what, interval in rows]),
-        figure={"kind": "forest"},
-        note=few_clusters(boot.clusters)
-        + f"{int(asked.sum())} of {len(outcomes.items)} items have such a donor; {boot.clusters} patients.",
+        note=few_clusters(boot)
+        + f"{int(asked.sum())} of {len(outcomes.items)} items have such a donor; {_counted(boot)}."
+        + unknown_donors(swapped[0], asked),
     )
 
 
-def _follow_columns(outcomes: Outcomes, run_id: str, intervention: str) -> tuple[np.ndarray, np.ndarray, str]:
-    """(items, 4) follows, intact answer is the donor's, intact correct, what is due; who is asked; whose due it is."""
+def _follow_columns(
+    outcomes: Outcomes, run_id: str, intervention: str
+) -> tuple[np.ndarray, np.ndarray, str, list[Answers]]:
+    """(items, 4) follows, intact answer is the donor's, intact correct, what is due; who is asked; whose due it is; and
+    the answers to swapped ECGs that went in."""
     swapped, intact = outcomes.answers(run_id, intervention), outcomes.answers(run_id, "intact")
     known = np.isfinite(swapped.follows) & intact.asked
     base = np.where(known, intact.code == swapped.expected, np.nan)
     due, against = intact.correct - base, "a reader of the ECG as accurate as itself"
-    oracle = _oracle(outcomes, run_id, intervention)
+    used = [swapped]
+    oracle = companion(outcomes, run_id, intervention, *ORACLES)
     if oracle is not None:
-        theirs, own = outcomes.answers(oracle, intervention), outcomes.answers(oracle, "intact")
-        due = theirs.follows - (own.code == theirs.expected)
-        known &= np.isfinite(theirs.follows) & own.asked
-        against = f"the oracle ({oracle})"
+        theirs = oracle.changed
+        shared = known & np.isfinite(theirs.follows) & oracle.intact.asked
+        if shared.any():
+            due, known = theirs.follows - (oracle.intact.code == theirs.expected), shared
+            against = f"the {oracle.label}"
+            used.append(theirs)
     columns = np.stack([swapped.follows, base, intact.correct, due], axis=1)
-    return columns, known, against
+    return columns, known, against, used
 
 
 def random_ecg(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> AuditResult:
-    """Loss of accuracy when every item gets a random other patient's ECG, as a share of the oracle's loss."""
+    """Loss of accuracy when every item gets a random other patient's ECG, as a share of the oracle's loss. The majority
+    answer and a question-only run, which cannot lose any, stand beside it."""
     question = "Does it lose accuracy when it is shown a random other patient's ECG?"
     if not (outcomes.has(run_id, RANDOM) and outcomes.has(run_id, "intact")):
         why = f"there are no answers under {RANDOM}"
         return not_assessed("random_ecg", question, run_id, "drop in accuracy", why, required=False)
-    names = [run_id]
-    oracle = _oracle(outcomes, run_id, RANDOM)
-    names += [] if oracle is None else [oracle]
-    drops = np.stack(
-        [outcomes.answers(n, "intact").correct - outcomes.answers(n, RANDOM).correct for n in names], axis=1
+    intact, swapped = outcomes.answers(run_id, "intact"), outcomes.answers(run_id, RANDOM)
+    oracle = companion(outcomes, run_id, RANDOM, *ORACLES)
+    asked = intact.asked & swapped.asked & (True if oracle is None else oracle.both)
+    if not asked.any():
+        why = f"no item has both an intact answer and one under {RANDOM}"
+        return not_assessed("random_ecg", question, run_id, "drop in accuracy", why, required=False)
+    others = bystanders(outcomes, run_id, RANDOM)
+    columns = np.stack(
+        [intact.correct, swapped.correct, *(column for _, before, after in others for column in (before, after))],
+        axis=1,
     )
-    asked = np.isfinite(drops).all(1)
-    boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
-    estimate, drawn = boot.means(drops[asked])
-    drop = boot.interval(lambda m: m[..., 0], estimate, drawn)
-    rows = [("drop in accuracy", drop)]
+    used = [swapped] if oracle is None else [swapped, oracle.changed]
+    boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates, swapped=used)
+    estimate, drawn = boot.means(columns[asked])
+    drops = [boot.interval(_drop(i), estimate, drawn) for i in range(0, columns.shape[1], 2)]
+    drop, due = drops[0], drops[-1]
+    rows = [
+        ("drop in accuracy", drop),
+        ("intact accuracy", boot.proportion(0, estimate, drawn)),
+        ("accuracy with a random ECG", boot.proportion(1, estimate, drawn)),
+        ("accuracy of the majority answer per template, with either ECG", boot.proportion(2, estimate, drawn)),
+        *((f"drop of the {label}", drops[i]) for i, (label, _, _) in enumerate(others[1:], start=2)),
+    ]
     if oracle is None:
-        verdict: Verdict = "fail" if drop.high < NEGLIGIBLE else "not assessed"
+        verdict: Verdict = "not assessed"
+        if drop.high < NEGLIGIBLE:
+            verdict = "fail" if boot.clusters >= MINIMUM_CLUSTERS else "inconclusive"
         note = "A drop alone does not show that the ECG is read as it should be: that takes an oracle or a reference. "
         threshold = f"a drop above {NEGLIGIBLE}; to pass, a share of an oracle's"
     else:
-        due = boot.interval(lambda m: m[..., 1], estimate, drawn)
-        contrast = boot.interval(lambda m: m[..., 0] - RELIANCE * m[..., 1], estimate, drawn)
-        share = boot.interval(lambda m: m[..., 0] / m[..., 1], estimate, drawn)
-        rows += [(f"the same of the oracle ({oracle})", due), ("share", share)]
+        last = columns.shape[1] - 2
+        contrast = boot.interval(lambda m: _drop(0)(m) - RELIANCE * _drop(last)(m), estimate, drawn)
+        rows.append(("share", boot.interval(lambda m: _drop(0)(m) / _drop(last)(m), estimate, drawn)))
         verdict, note = share_verdict(drop, due, contrast, boot), ""
-        threshold = f"at least {RELIANCE:.0%} of the oracle's drop"
+        threshold = f"at least {RELIANCE:.0%} of the drop of the {oracle.label}"
     return AuditResult(
         name="random_ecg",
         question=question,
@@ -129,30 +155,45 @@ def random_ecg(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -
         verdict=verdict,
         required=False,
         table=pd.DataFrame([{"what": what, **interval.as_dict()} for what, interval in rows]),
-        figure={"kind": "forest"},
-        note=few_clusters(boot.clusters) + note + f"{int(asked.sum())} items, {boot.clusters} patients.",
+        note=few_clusters(boot)
+        + note
+        + f"{int(asked.sum())} items, {_counted(boot)}."
+        + unknown_donors(swapped, asked),
     )
 
 
 def no_ecg(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> AuditResult:
-    """How often the answer stays the same when the ECG is taken away. Descriptive: no share of it is right or wrong."""
+    """How often the answer stays the same when the ECG is taken away.
+
+    No share of it is right or wrong, but a model that never changes its answer does not look. That is judged with the
+    true answers of a question weighing the same: where nearly all ECGs are normal, a sound reader, too, hardly ever
+    changes its answer.
+    """
     question = "Without any ECG, how often does it give the same answer?"
     if not (outcomes.has(run_id, "no_ecg") and outcomes.has(run_id, "intact")):
         why = "there are no answers under no_ecg"
         return not_assessed("no_ecg", question, run_id, "same answer", why, required=False)
     intact, without = outcomes.answers(run_id, "intact"), outcomes.answers(run_id, "no_ecg")
     asked = intact.asked & without.asked
+    if not asked.any():
+        why = "no item has both an intact answer and one under no_ecg"
+        return not_assessed("no_ecg", question, run_id, "same answer", why, required=False)
     columns = np.stack([(intact.code == without.code).astype(float), intact.correct, without.correct], axis=1)
     boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
     estimate, drawn = boot.means(columns[asked])
     same, right, blind = (boot.proportion(i, estimate, drawn) for i in range(3))
     drop = boot.interval(lambda m: m[..., 1] - m[..., 2], estimate, drawn)
+    weights = outcomes.balance_weights(asked)[asked]
+    even = boot.proportion(0, *boot.means(columns[asked][:, :1], weights))
     rows = [
         ("same answer without the ECG", same),
+        ("the same, answers balanced", even),
         ("intact accuracy", right),
         ("accuracy without the ECG", blind),
         ("drop", drop),
     ]
+    rarer = len(np.unique(outcomes.patients[asked & ~outcomes.commonest(asked)]))
+    enough = min(rarer, boot.clusters) >= MINIMUM_CLUSTERS
     return AuditResult(
         name="no_ecg",
         question=question,
@@ -161,13 +202,20 @@ def no_ecg(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> Au
         interval=(same.low, same.high),
         measure=f"same answer on {outcomes.split}",
         p_value=None,
-        threshold=f"fails when the answer is the same throughout (above {1 - NEGLIGIBLE:.0%})",
-        verdict="fail" if same.low > 1 - NEGLIGIBLE and boot.clusters >= 20 else "not assessed",
+        threshold=f"fails when, answers balanced, it is the same throughout (above {1 - NEGLIGIBLE:.0%})",
+        verdict="fail" if enough and even.low > 1 - NEGLIGIBLE else "not assessed",
         required=False,
         table=pd.DataFrame([{"what": what, **interval.as_dict()} for what, interval in rows]),
-        figure={"kind": "forest"},
         note="A sound model may keep its answer where the ECG is normal; only one that never changes is a failure.",
     )
+
+
+def _drop(column: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda means: means[..., column] - means[..., column + 1]
+
+
+def _counted(boot: ClusterBootstrap) -> str:
+    return f"{boot.own} patients" + (f", {boot.donors} donor patients" if boot.donors else "")
 
 
 def share_verdict(excess: Interval, due: Interval, contrast: Interval, boot: ClusterBootstrap) -> Verdict:
@@ -178,21 +226,8 @@ def share_verdict(excess: Interval, due: Interval, contrast: Interval, boot: Clu
     """
     if not np.isfinite(contrast.low):
         return "not assessed"
-    if boot.clusters < 20:
+    if boot.clusters < MINIMUM_CLUSTERS:
         return "inconclusive"
     if contrast.high < 0 or excess.high < NEGLIGIBLE:
         return "fail"
     return "pass" if contrast.low > 0 and due.low > NEGLIGIBLE and excess.low > NEGLIGIBLE else "inconclusive"
-
-
-def _oracle(outcomes: Outcomes, run_id: str, intervention: str) -> str | None:
-    """The oracle of the same seed, else the first, that was scored under the intervention; never the run itself."""
-    runs = outcomes.score_set.runs
-    able = [
-        name
-        for name in outcomes.score_set.of_role("oracle", "reference")
-        if name != run_id and outcomes.has(name, intervention) and outcomes.has(name, "intact")
-    ]
-    seed = runs[run_id].get("seed")
-    same = [name for name in able if runs[name].get("seed") == seed]
-    return next(iter(same or able), None)

@@ -23,12 +23,14 @@ class Answers:
         code: (items,) int64 code of the answer given, -1 where not asked or not answered; -2 where unanswerable.
         expected: (items,) int64 code of the donor's true answer, -1 where there is no donor.
         true: (items,) int64 code of the item's own answer.
+        donors: (items, 2) int64 code of the donor's patients, -1 where there is none or it is not known.
     """
 
     asked: np.ndarray
     code: np.ndarray
     expected: np.ndarray
     true: np.ndarray
+    donors: np.ndarray
 
     @property
     def correct(self) -> np.ndarray:
@@ -57,6 +59,8 @@ class Outcomes:
         self._codes: dict[frozenset[str], int] = {}
         self.true = self._coded(self.items["answer"])
         self.patients = patient_codes(self.items["patient_ids"])
+        self._people = _people(self.items["patient_ids"], self.patients)
+        self._owners: dict[str, int] | None = None
         scores = score_set.scores
         mine = scores[scores["item_id"].isin(self._position.index) & (scores["draw"] == 0)]
         self._groups = dict(iter(mine.groupby(["run_id", "intervention"], sort=False)))
@@ -77,17 +81,19 @@ class Outcomes:
             answered = rows["status"].isin(("answered", "abstained")).to_numpy()
             code[at] = np.where(answered, self._coded(rows["answer_given"]), -2)
             expected[at] = self._coded(rows["answer_expected"])
-            self._answers[key] = Answers(asked, code, expected, self.true)
+            donors = np.full((len(self.items), 2), -1, dtype=np.int64)
+            donors[at] = self._donors(rows)
+            self._answers[key] = Answers(asked, code, expected, self.true, donors)
         return self._answers[key]
 
     def majority(self) -> np.ndarray:
         """(items,) float64: is the template's majority answer right? The most frequent training answer where the score
-        set names it, else that of the items themselves."""
-        if "majority_answer" in self.items.columns and self.items["majority_answer"].notna().all():
-            code = self._coded(self.items["majority_answer"])
-        else:
-            own = pd.Series(self.true).groupby(self.items["template_id"]).agg(lambda codes: codes.mode().iloc[0])
-            code = own[self.items["template_id"]].to_numpy()
+        set names one for the template, else that of the items themselves."""
+        own = pd.Series(self.true).groupby(self.items["template_id"]).agg(lambda codes: codes.mode().iloc[0])
+        code = own[self.items["template_id"]].to_numpy()
+        if "majority_answer" in self.items.columns:
+            learned = self._coded(self.items["majority_answer"])
+            code = np.where(learned >= 0, learned, code)
         return np.asarray(code == self.true, dtype=np.float64)
 
     def balance_weights(self, asked: np.ndarray) -> np.ndarray:
@@ -104,9 +110,52 @@ class Outcomes:
         weights[asked] = np.where(distinct > 1, per_question / (per_answer * distinct), 0.0)
         return weights
 
-    def bootstrap(self, asked: np.ndarray, *, seed: int, replicates: int) -> ClusterBootstrap:
-        """Resampling of the patients of some items; the same draws for the same items and seed."""
-        return ClusterBootstrap(self.patients[asked], rng=np.random.default_rng([seed, 7]), replicates=replicates)
+    def commonest(self, asked: np.ndarray) -> np.ndarray:
+        """(items,) bool: is the item's true answer the most frequent one of its canonical question, among the asked?"""
+        frame = pd.DataFrame({"q": self.items["question_id"], "a": self.true})
+        most = frame[asked].groupby("q")["a"].agg(lambda codes: codes.mode().iloc[0])
+        return np.asarray(frame["a"].to_numpy() == frame["q"].map(most).to_numpy())
+
+    def bootstrap(
+        self, asked: np.ndarray, *, seed: int, replicates: int, swapped: Sequence[Answers] = ()
+    ) -> ClusterBootstrap:
+        """Resampling of the patients of some items; the same draws for the same items, donors and seed.
+
+        Args:
+            asked: (items,) bool.
+            seed, replicates: of the draws.
+            swapped: answers given to other patients' ECGs: those patients are resampled as well.
+        """
+        donors = np.concatenate([answers.donors for answers in swapped], axis=1)[asked] if swapped else None
+        rng = np.random.default_rng([seed, 7])
+        return ClusterBootstrap(self.patients[asked], donors=donors, rng=rng, replicates=replicates)
+
+    def _donors(self, rows: pd.DataFrame) -> np.ndarray:
+        """(rows, 2) codes of the donors' patients: as named in the rows, else the owners of the donors' ECGs."""
+        codes = np.full((len(rows), 2), -1, dtype=np.int64)
+        columns = [
+            rows[name] if name in rows else [None] * len(rows) for name in ("donor_patient_ids", "donor_ecg_ids")
+        ]
+        for row, (patients, ecgs) in enumerate(zip(*columns, strict=True)):
+            if _is_list(patients):
+                found = [self._people.setdefault(str(name), len(self._people)) for name in patients]
+            elif _is_list(ecgs):
+                found = [self._owner(str(name)) for name in ecgs]
+            else:
+                continue
+            codes[row, : len(found[:2])] = found[:2]
+        return codes
+
+    def _owner(self, ecg: str) -> int:
+        if self._owners is None:
+            items = self.score_set.items
+            self._owners = {}
+            if "ecg_ids" in items.columns:
+                for ecgs, patients in zip(items["ecg_ids"], items["patient_ids"], strict=True):
+                    for i, name in enumerate(ecgs):
+                        patient = str(patients[min(i, len(patients) - 1)])
+                        self._owners[str(name)] = self._people.setdefault(patient, len(self._people))
+        return self._owners.get(ecg, -1)
 
     def _coded(self, answers: Sequence[Any] | pd.Series) -> np.ndarray:
         return np.fromiter(self._each_code(answers), dtype=np.int64, count=len(answers))
@@ -117,3 +166,16 @@ class Outcomes:
                 yield -1
             else:
                 yield self._codes.setdefault(frozenset(answer), len(self._codes))
+
+
+def _people(patient_ids: pd.Series, codes: np.ndarray) -> dict[str, int]:
+    """Patient -> code, of the items' own patients."""
+    return {
+        str(name): int(code)
+        for ids, pair in zip(patient_ids, codes, strict=True)
+        for name, code in zip(ids, pair, strict=False)
+    }
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple, np.ndarray)) and len(value) > 0

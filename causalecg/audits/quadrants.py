@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from causalecg.audits.ecg_reliance import NEGLIGIBLE, OPPOSITE, _oracle
+from causalecg.audits.companions import ORACLES, companion
+from causalecg.audits.ecg_reliance import NEGLIGIBLE, OPPOSITE
 from causalecg.audits.outcomes import Outcomes
-from causalecg.audits.result import AuditResult, below, few_clusters, not_assessed
+from causalecg.audits.result import AuditResult, below, few_clusters, not_assessed, unknown_donors
 
 QUESTION = (
     "How often is it right without looking: right, with an answer that an opposite patient's ECG does not change?"
@@ -22,19 +23,24 @@ def quadrants(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) ->
         why = f"there are no answers under {OPPOSITE}"
         return not_assessed("quadrants", QUESTION, run_id, "right, does not look", why, required=False)
     columns = _columns(outcomes, run_id)
-    oracle = _oracle(outcomes, run_id, OPPOSITE)
+    found = companion(outcomes, run_id, OPPOSITE, *ORACLES)
+    oracle = None if found is None else found.run_id
     every = columns if oracle is None else np.concatenate([columns, _columns(outcomes, oracle)], axis=1)
     asked = np.isfinite(every).all(1)
-    boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
+    if not asked.any():
+        why = f"no item has both an intact answer and one under {OPPOSITE}"
+        return not_assessed("quadrants", QUESTION, run_id, "right, does not look", why, required=False)
+    swapped = [outcomes.answers(name, OPPOSITE) for name in (run_id, oracle) if name is not None]
+    boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates, swapped=swapped)
     estimate, drawn = boot.means(every[asked])
     shares = [boot.proportion(i, estimate, drawn) for i in range(every.shape[1])]
     rows = [{"who": run_id, "quadrant": q, **shares[i].as_dict()} for i, q in enumerate(QUADRANTS)]
     headline, verdict, note = shares[1], "not assessed", "Without an oracle there is nothing to hold this against. "
-    if oracle is not None:
-        rows += [{"who": oracle, "quadrant": q, **shares[4 + i].as_dict()} for i, q in enumerate(QUADRANTS)]
+    if found is not None:
+        rows += [{"who": found.label, "quadrant": q, **shares[4 + i].as_dict()} for i, q in enumerate(QUADRANTS)]
         excess = boot.interval(lambda m: m[..., 1] - m[..., 5], estimate, drawn)
-        rows.append({"who": f"excess over {oracle}", "quadrant": QUADRANTS[1], **excess.as_dict()})
-        verdict, note = below(excess, NEGLIGIBLE, boot.clusters), ""
+        rows.append({"who": f"excess over the {found.label}", "quadrant": QUADRANTS[1], **excess.as_dict()})
+        verdict, note = below(excess, NEGLIGIBLE, boot), ""
     return AuditResult(
         name="quadrants",
         question=QUESTION,
@@ -43,12 +49,11 @@ def quadrants(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) ->
         interval=(headline.low, headline.high),
         measure=f"right without looking on {outcomes.split}",
         p_value=None,
-        threshold=f"less than {NEGLIGIBLE} more than the oracle",
+        threshold=f"less than {NEGLIGIBLE} more than the {'oracle' if found is None else found.role}",
         verdict=verdict,  # type: ignore[arg-type]
         required=False,
         table=pd.DataFrame(rows),
-        figure={"kind": "quadrants"},
-        note=few_clusters(boot.clusters) + note,
+        note=few_clusters(boot) + note + unknown_donors(swapped[0], asked).strip(),
     )
 
 

@@ -80,6 +80,11 @@ class ScoreSet:
         """Names of the runs that play one of these roles, in order of their appearance."""
         return [name for name, run in self.runs.items() if run.get("role") in roles]
 
+    def complete(self, run_id: str, split: str, intervention: str) -> bool:
+        """Are all the rows there that scoring set out to make? So it is taken where no plan is recorded."""
+        planned = self.runs[run_id].get("asked", {}).get(split, {}).get(intervention)
+        return planned is None or bool(planned["done"])
+
     def splits(self) -> list[str]:
         return sorted(self.items["split"].unique())
 

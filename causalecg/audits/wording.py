@@ -2,66 +2,157 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from causalecg.audits.bootstrap import ClusterBootstrap, Interval
+from causalecg.audits.companions import bystanders
 from causalecg.audits.mcnemar import mcnemar
 from causalecg.audits.outcomes import Outcomes
-from causalecg.audits.result import AuditResult, below, few_clusters, not_assessed
+from causalecg.audits.result import AuditResult, Verdict, below, few_clusters, not_assessed, worst
 
-HELD_OUT = "wording[held_out]"
+HELD_OUT, OTHER_STYLE, SEEN = "wording[held_out]", "wording[style=other]", "wording[seen]"
+#: An effect of the style above it is a shortcut; so is a loss of accuracy.
 TOLERATED = 0.05
-QUESTION = "Does it stay right when the same question is put in words that training never used?"
+QUESTION = (
+    "Do its answers stay as they are, and right, when the same question is put in words that training never used?"
+)
+STYLE_QUESTION = "How many more answers change with the style of the wording than with the wording alone?"
 
 
 def adversarial_wording(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> AuditResult:
-    """Loss of accuracy, and share of changed answers, under every rewording that has been scored."""
-    scored = [n for n in (HELD_OUT, "wording[style=other]", "wording[seen]") if outcomes.has(run_id, n)]
-    if HELD_OUT not in scored or not outcomes.has(run_id, "intact"):
-        why = f"there are no answers under {HELD_OUT}"
-        return not_assessed("adversarial_wording", QUESTION, run_id, "drop in accuracy", why, required=True)
-    intact = outcomes.answers(run_id, "intact")
+    """Loss of accuracy and share of changed answers under held-out wordings; both must stay below 0.05.
+
+    A net loss alone hides a shortcut wherever style and truth are unrelated: answers then change as often for the
+    better as for the worse. From the share of changed answers that under a wording of the same style is taken off, on
+    the items where that has been scored; where it has not, every changed answer counts.
+    """
+    name, measure = "adversarial_wording", "drop in accuracy"
+    if not (outcomes.has(run_id, HELD_OUT) and outcomes.has(run_id, "intact")):
+        return not_assessed(name, QUESTION, run_id, measure, f"there are no answers under {HELD_OUT}", required=True)
+    asked = outcomes.answers(run_id, "intact").asked & outcomes.answers(run_id, HELD_OUT).asked
+    if not asked.any():
+        why = f"no item has both an intact answer and one under {HELD_OUT}"
+        return not_assessed(name, QUESTION, run_id, measure, why, required=True)
+    rows: list[dict[str, Any]] = []
+    for wording in (HELD_OUT, OTHER_STYLE, SEEN):
+        if outcomes.has(run_id, wording):
+            rows += _rows(outcomes, run_id, wording, seed=seed, replicates=replicates)
+    first = rows[0]
+    boot, excess, floor = _excess(outcomes, run_id, HELD_OUT, seed=seed, replicates=replicates)
+    drop = Interval(first["drop"], first["low"], first["high"])
+    verdict = worst([below(drop, TOLERATED, boot), below(excess, TOLERATED, boot)])
+    return AuditResult(
+        name=name,
+        question=QUESTION,
+        run_id=run_id,
+        estimate=drop.estimate,
+        interval=(drop.low, drop.high),
+        measure=f"{measure} on {outcomes.split}",
+        p_value=first["mid_p"],
+        threshold=f"a drop below {TOLERATED}, and less than {TOLERATED:.0%} of the answers changed by the wording",
+        verdict=verdict,
+        required=True,
+        table=pd.DataFrame(rows),
+        note=few_clusters(boot)
+        + f"Changed by the wording: {excess.estimate:.3f} ({excess.low:.3f} to {excess.high:.3f}), {floor}. "
+        "Paired by item; p is McNemar's, mid-p.",
+    )
+
+
+def style_effect(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> AuditResult:
+    """Share of answers changed by a training wording of another style, less that by one of the same style."""
+    name, measure = "style_effect", "answers changed by the style"
+    needed = ("intact", OTHER_STYLE, SEEN)
+    missing = [what for what in needed if not outcomes.has(run_id, what)]
+    if missing:
+        why = f"there are no answers under {', '.join(missing)}"
+        return not_assessed(name, STYLE_QUESTION, run_id, measure, why, required=False)
+    asked = np.stack([outcomes.answers(run_id, what).asked for what in needed]).all(0)
+    if not asked.any():
+        why = f"no item has answers under all of {', '.join(needed)}"
+        return not_assessed(name, STYLE_QUESTION, run_id, measure, why, required=False)
+    boot, excess, floor = _excess(outcomes, run_id, OTHER_STYLE, seed=seed, replicates=replicates)
+    verdict: Verdict = below(excess, TOLERATED, boot)
+    return AuditResult(
+        name=name,
+        question=STYLE_QUESTION,
+        run_id=run_id,
+        estimate=excess.estimate,
+        interval=(excess.low, excess.high),
+        measure=f"{measure} on {outcomes.split}",
+        p_value=None,
+        threshold=f"less than {TOLERATED:.0%}",
+        verdict=verdict,
+        required=False,
+        table=pd.DataFrame(
+            [
+                row
+                for wording in (OTHER_STYLE, SEEN)
+                for row in _rows(outcomes, run_id, wording, seed=seed, replicates=replicates)
+            ]
+        ),
+        note=few_clusters(boot) + f"{floor[0].upper()}{floor[1:]}.",
+    )
+
+
+def _excess(
+    outcomes: Outcomes, run_id: str, wording: str, *, seed: int, replicates: int
+) -> tuple[ClusterBootstrap, Interval, str]:
+    """Share of answers a wording changes, less that under wording[seen] on the same items; and what was taken off."""
+    intact, other = outcomes.answers(run_id, "intact"), outcomes.answers(run_id, wording)
+    asked = intact.asked & other.asked
+    columns = [_changed(intact.code, other.code)]
+    floor = f"nothing taken off, as {SEEN} has not been scored"
+    if outcomes.has(run_id, SEEN):
+        seen = outcomes.answers(run_id, SEEN)
+        if (asked & seen.asked).any():
+            asked = asked & seen.asked
+            columns.append(_changed(intact.code, seen.code))
+    boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
+    estimate, drawn = boot.means(np.stack(columns, axis=1)[asked])
+    if len(columns) == 1:
+        return boot, boot.proportion(0, estimate, drawn), floor
+    floor = f"after {estimate[1]:.3f} under {SEEN} on the same {int(asked.sum())} items has been taken off"
+    return boot, boot.interval(lambda m: m[..., 0] - m[..., 1], estimate, drawn), floor
+
+
+def _rows(outcomes: Outcomes, run_id: str, wording: str, *, seed: int, replicates: int) -> list[dict[str, Any]]:
+    """The run's own row, then those it is held against, on the run's items."""
+    intact, other = outcomes.answers(run_id, "intact"), outcomes.answers(run_id, wording)
+    asked = intact.asked & other.asked
+    if not asked.any():
+        return []
+    columns = [(run_id, intact.correct, other.correct), *bystanders(outcomes, run_id, wording)]
+    boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
+    stacked = np.stack([_changed(intact.code, other.code), *(c for _, *pair in columns for c in pair)], axis=1)[asked]
+    estimate, drawn = boot.means(stacked)
     rows = []
-    for name in scored:
-        other = outcomes.answers(run_id, name)
-        asked = intact.asked & other.asked
-        changed = (intact.code != other.code).astype(np.float64)
-        columns = np.stack([intact.correct, other.correct, changed], axis=1)[asked]
-        boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
-        estimate, drawn = boot.means(columns)
-        drop = boot.interval(lambda m: m[..., 0] - m[..., 1], estimate, drawn)
-        moved = boot.proportion(2, estimate, drawn)
-        test = mcnemar(columns[:, 0] == 1, columns[:, 1] == 1)
+    for i, (who, _, _) in enumerate(columns):
+        before, after = 1 + 2 * i, 2 + 2 * i
+        drop = boot.interval(lambda m, a=before, b=after: m[..., a] - m[..., b], estimate, drawn)  # type: ignore[misc]
+        there = np.isfinite(stacked[:, before]) & np.isfinite(stacked[:, after])
+        test = mcnemar(stacked[there, before] == 1, stacked[there, after] == 1)
         rows.append(
             {
-                "wording": name,
-                "items": int(asked.sum()),
-                "accuracy_intact": float(estimate[0]),
-                "accuracy_reworded": float(estimate[1]),
+                "wording": wording,
+                "who": who,
+                "items": int(there.sum()),
+                "accuracy_intact": float(estimate[before]),
+                "accuracy_reworded": float(estimate[after]),
                 "drop": drop.estimate,
                 "low": drop.low,
                 "high": drop.high,
-                "answers_changed": moved.estimate,
-                "changed_low": moved.low,
-                "changed_high": moved.high,
                 "mid_p": test.mid_p,
                 "exact_p": test.exact,
             }
         )
-        if name == HELD_OUT:
-            headline, p, clusters = drop, test.mid_p, boot.clusters
-    return AuditResult(
-        name="adversarial_wording",
-        question=QUESTION,
-        run_id=run_id,
-        estimate=headline.estimate,
-        interval=(headline.low, headline.high),
-        measure=f"drop in accuracy on {outcomes.split}",
-        p_value=p,
-        threshold=f"a drop below {TOLERATED}",
-        verdict=below(headline, TOLERATED, clusters),
-        required=True,
-        table=pd.DataFrame(rows),
-        figure={"kind": "forest"},
-        note=few_clusters(clusters) + "Paired by item; p is McNemar's, mid-p.",
-    )
+    moved = boot.proportion(0, estimate, drawn)
+    rows[0] |= {"answers_changed": moved.estimate, "changed_low": moved.low, "changed_high": moved.high}
+    return rows
+
+
+def _changed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.asarray(first != second, dtype=np.float64)

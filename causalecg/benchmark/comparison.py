@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from causalecg.audits.suite import run_suite
 from causalecg.audits.wording import HELD_OUT
 from causalecg.benchmark import dial
 from causalecg.benchmark.cells import Cell
+from causalecg.errors import InputError
 
 if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
@@ -33,21 +35,36 @@ Grid = dict[str, np.ndarray]
 
 
 class SeededBootstrap:
-    """Resamples patients and, where there are several, seeds: the same seeds for every arm, whose runs are paired.
+    """Resamples patients and, where there are several, seeds: the same for every arm, whose runs are paired.
+
+    Drawing k seeds with replacement gives far too narrow an interval for a handful of them (their spread is
+    underestimated by (k - 1) / k, and taken as known). Instead each seed's deviation from the mean over seeds gets a
+    random weight such that, patients aside, the mean over seeds is drawn from its t distribution with k - 1 degrees of
+    freedom: exact for normally distributed seeds. With patients' noise in the spread between seeds it is a little
+    conservative, as in the Behrens-Fisher problem, and with two seeds very wide.
+
+    Source: Student 1908; as draws, the posterior of a normal mean (Gelman et al., Bayesian Data Analysis, section 3.2).
 
     Args:
-        patients: (items, 2) codes.
+        patients: (items, some) codes.
         seeds: how many.
         seed: of the draws.
+        donors: (items, some) codes of the donors' patients, negative where there is none.
     """
 
-    def __init__(self, patients: np.ndarray, seeds: int, *, seed: int, replicates: int = REPLICATES) -> None:
+    def __init__(
+        self,
+        patients: np.ndarray,
+        seeds: int,
+        *,
+        seed: int,
+        donors: np.ndarray | None = None,
+        replicates: int = REPLICATES,
+    ) -> None:
         self.seeds = seeds
         rng = np.random.default_rng([seed, 11])
-        self.boot = ClusterBootstrap(patients, rng=rng, replicates=replicates)
-        picked = rng.integers(0, seeds, (replicates, seeds))
-        counts = np.stack([(picked == s).sum(1) for s in range(seeds)], axis=1)
-        self.shares = counts / seeds if seeds > 1 else np.ones((replicates, 1))
+        self.boot = ClusterBootstrap(patients, donors=donors, rng=rng, replicates=replicates)
+        self.shares = np.ones((replicates, 1)) if seeds == 1 else _shares(seeds, replicates, rng)
 
     def arms(self, grid: Grid, weights: np.ndarray | None = None) -> dict[str, tuple[float, np.ndarray]]:
         """arm -> estimate and (replicates,) draws of the mean over seeds; ``grid``: arm -> (items, seeds)."""
@@ -69,15 +86,36 @@ class SeededBootstrap:
         return Interval(found.estimate, max(found.low, 0.0), min(found.high, 1.0)).as_dict()
 
 
+def _shares(seeds: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
+    """(replicates, seeds) weights that sum to 1."""
+    normal = rng.standard_normal((replicates, seeds))
+    deviation = (normal - normal.mean(1, keepdims=True)) / np.sqrt(seeds * (seeds - 1))
+    spread = np.sqrt((seeds - 1) / rng.chisquare(seeds - 1, (replicates, 1)))
+    return np.asarray(1 / seeds + deviation * spread)
+
+
 def report_comparison(
-    cohort: Cohort, cells: Sequence[Cell], out: str | Path, *, seed: int = 0
+    cohort: Cohort, cells: Sequence[Cell], out: str | Path, *, seed: int = 0, report: str | Path | None = None
 ) -> tuple[Path, dict[str, Any]]:
-    """Audit scored cells, write ``comparison.json`` and the page. Returns the page and the record."""
-    from causalecg.reports.build import write_report
+    """Audit scored cells, write ``comparison.json`` and the page. Returns the page and the record.
+
+    Args:
+        cohort: that was compared on.
+        cells: which arms and seeds, in the order of the table.
+        out: the comparison's folder.
+        seed: of the bootstrap.
+        report: folder for the page and ``comparison.json``; by default ``out`` holds both, the page in ``report``.
+
+    Raises InputError where ``out`` holds a comparison on another cohort.
+    """
+    from causalecg.reports.build import valid, write_report
     from causalecg.training.run import Run
     from structural_models.graph_files import load_graph
 
     out = Path(out)
+    claimed = json.loads((out / "compare.json").read_text())
+    if claimed["cohort_hash"] != cohort.hash:
+        raise InputError(f"{out} compares arms on another cohort than {cohort.path}; name that one with --cohort")
     record = summarise(cohort, cells, out, seed=seed)
     first = _first_seed(cells, out)
     results: list[AuditResult] = []
@@ -89,19 +127,20 @@ def report_comparison(
     if not balances and estimand is not None:
         balances = _balance_under_weights(cohort, runs[0].config, estimand)
     page = write_report(
-        out / "report",
+        out / "report" if report is None else report,
         score_set=first,
         results=results,
         cohort=cohort,
         balance=balances,
-        graph=load_graph(runs[0].config.graph),
+        graph=load_graph(runs[0].graph),
         estimand=estimand,
         comparison=record,
         title=f"Comparison of {len(record['arms'])} arms on {cohort.meta['name']}",
     )
-    partial = out / ".comparison.json.partial"
-    partial.write_text(json.dumps(record, indent=2) + "\n")
-    partial.replace(out / "comparison.json")
+    folder = out if report is None else Path(report)
+    partial = folder / ".comparison.json.partial"
+    partial.write_text(json.dumps(valid(record), indent=2, allow_nan=False) + "\n")
+    partial.replace(folder / "comparison.json")
     return page, record
 
 
@@ -153,8 +192,16 @@ def summarise(cohort: Cohort, cells: Sequence[Cell], out: Path, *, seed: int = 0
             _recovery(rows, means, boot, cohort, len(part["patients"]))
             record["shortcut_curve"] = _shortcut(means, boot, cohort)
         for name, column in part["extra"].items():
-            asked = np.isfinite(next(iter(column.values()))).all(1)
-            extra = SeededBootstrap(part["patients"][asked], len(seeds), seed=seed)
+            asked = np.isfinite(np.concatenate(list(column.values()), axis=1)).all(1)
+            if not asked.any():
+                continue
+            donors = [codes[asked] for codes in part["donors"].get(name, [])]
+            extra = SeededBootstrap(
+                part["patients"][asked],
+                len(seeds),
+                seed=seed,
+                donors=np.concatenate(donors, axis=1) if donors else None,
+            )
             found = extra.arms({arm: values[asked] for arm, values in column.items()})
             for arm in arms:
                 rows[arm][name] = extra.interval(lambda m: m, found[arm]).as_dict()
@@ -181,6 +228,7 @@ def _gather(cells: Sequence[Cell], arms: list[str], seeds: list[int], out: Path)
                     "balance": outcomes.balance_weights(np.ones(len(outcomes.items), dtype=bool)),
                     "correct": {arm: np.full((len(outcomes.items), len(seeds)), np.nan) for arm in arms},
                     "extra": {},
+                    "donors": {},
                 },
             )
             assert part["items"] == list(outcomes.items["item_id"])
@@ -190,6 +238,15 @@ def _gather(cells: Sequence[Cell], arms: list[str], seeds: list[int], out: Path)
             for name, values in _extras(outcomes, cell.name).items():
                 empty = {arm: np.full((len(intact.code), len(seeds)), np.nan) for arm in arms}
                 part["extra"].setdefault(name, empty)[cell.arm][:, at] = values
+            for name, intervention in (("random_ecg_drop", RANDOM), ("follow_rate", OPPOSITE)):
+                if outcomes.has(cell.name, intervention):
+                    codes, before = (
+                        outcomes.answers(cell.name, intervention).donors,
+                        part["donors"].setdefault(name, []),
+                    )
+                    # Shared by all runs of one seed of donors.
+                    if not any(np.array_equal(codes, other) for other in before):
+                        before.append(codes)
     unbiased = gathered.get("test_unbiased")
     if unbiased and "random_ecg_drop" in unbiased["extra"]:
         gathered["test"]["extra"].pop("random_ecg_drop", None)
@@ -336,15 +393,5 @@ def written(value: dict[str, float] | None) -> str:
     """ ".873 (.861, .885)", or a dash."""
     if not value or value["estimate"] != value["estimate"]:
         return "-"
-    return "{} ({}, {})".format(*(f"{value[key]:.3f}".replace("0.", ".", 1) for key in ("estimate", "low", "high")))
-
-
-def as_frame(comparison: dict[str, Any]) -> pd.DataFrame:
-    """One row per (arm, measure) with estimate, low and high."""
-    rows = [
-        {"arm": row["arm"], "measure": key, **value}
-        for row in comparison["arms"]
-        for key, value in row.items()
-        if isinstance(value, dict)
-    ]
-    return pd.DataFrame(rows)
+    numbers = (re.sub(r"^(-?)0\.", r"\1.", f"{value[key]:.3f}") for key in ("estimate", "low", "high"))
+    return "{} ({}, {})".format(*numbers)

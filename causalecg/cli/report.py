@@ -1,7 +1,8 @@
-"""``causalecg report``: the page again, from a score or comparison folder."""
+"""``causalecg report``: the page again, from a score folder, a table of answers or a comparison folder."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     @app.command()
     def report(
-        folder: Annotated[Path, typer.Argument(help="Score folder or comparison folder.")],
+        folder: Annotated[Path, typer.Argument(help="Score folder, table of answers, or comparison folder.")],
         cohort: Annotated[Path | None, typer.Option(help="Cohort folder; needed for a comparison.")] = None,
-        out: Annotated[Path | None, typer.Option(help="Folder for the report; default FOLDER/report.")] = None,
+        out: Annotated[
+            Path | None, typer.Option(help="Folder for the report; default FOLDER/report, or TABLE-report.")
+        ] = None,
         seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     ) -> None:
         """Write the report of what has been scored."""
@@ -30,22 +33,54 @@ def register(app: typer.Typer) -> None:
 
             if cohort is None:
                 raise InputError(f"{folder} is a comparison; name its cohort with --cohort")
-            page, _ = report_comparison(Cohort.open(cohort), finished_cells(folder), folder, seed=seed)
+            page, _ = report_comparison(Cohort.open(cohort), finished_cells(folder), folder, seed=seed, report=out)
         else:
             from causalecg.audits.score_set import ScoreSet
             from causalecg.audits.suite import run_suite
 
             opened = ScoreSet.open(folder)
+            if cohort is not None:
+                refuse_other_cohort(opened, cohort)
             results = [r for name in opened.runs for r in run_suite(opened, run_id=name, seed=seed)]
-            page = report_of(out or folder / "report", opened, results, cohort)
+            beside = folder / "report" if folder.is_dir() else folder.with_name(f"{folder.stem}-report")
+            page = report_of(out or beside, opened, results, cohort, seed=seed)
         typer.echo(f"report: {page}")
 
 
-def report_of(out: Path, score_set: ScoreSet, results: list[AuditResult], cohort: Path | None) -> Path:
-    """The page of audited runs; the declared graph is that of the default preset."""
+def refuse_other_cohort(score_set: ScoreSet, cohort: Path) -> None:
+    """InputError when the cohort is not the one that was scored."""
+    from causalecg.cohort.schema import Cohort
+    from causalecg.errors import InputError
+
+    opened = Cohort.open(cohort)
+    for name, run in score_set.runs.items():
+        if run.get("cohort_hash", opened.hash) != opened.hash:
+            raise InputError(f"run {name} was scored on another cohort than {cohort}; name that one with --cohort")
+
+
+def report_of(
+    out: Path,
+    score_set: ScoreSet,
+    results: list[AuditResult],
+    cohort: Path | None,
+    *,
+    judged: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Path:
+    """The page of audited runs, with the graph, estimand and balance that they declare."""
     from causalecg.cohort.schema import Cohort
     from causalecg.reports.build import write_report
-    from structural_models.graph import preset
+    from causalecg.reports.declared import declared
 
-    opened = None if cohort is None else Cohort.open(cohort)
-    return write_report(out, score_set=score_set, results=results, cohort=opened, graph=preset("severity_visible"))
+    found = declared(score_set.runs, list(dict.fromkeys(result.run_id for result in results)))
+    return write_report(
+        out,
+        score_set=score_set,
+        results=results,
+        cohort=None if cohort is None else Cohort.open(cohort),
+        balance=found.balance,
+        graph=found.graph,
+        estimand=found.estimand,
+        judged=judged,
+        seed=seed,
+    )

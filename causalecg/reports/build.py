@@ -4,6 +4,8 @@ the figure of the arms by itself, for papers and pages."""
 from __future__ import annotations
 
 import json
+import math
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from causalecg import __version__
-from causalecg.audits.result import AuditResult, overall
+from causalecg.audits.accuracy import accuracy_by_split
+from causalecg.audits.result import AuditResult, overall, worst
+from causalecg.audits.suite import judged_runs
+from causalecg.errors import InputError
 from causalecg.reports.figures import balance_figure, forest_figure, graph_figure
 from causalecg.reports.strips import swapped_item
 
@@ -23,6 +28,9 @@ if TYPE_CHECKING:
     from structural_models.graph import CausalGraph
 
 FIGURE = "arms.svg"
+#: Bytes of the page.
+LARGEST = 300_000
+_LIMITS = ("estimate", "low", "high")
 PANELS = {
     "test": "accuracy, test as it is",
     "test_unbiased": "accuracy, unbiased test",
@@ -38,7 +46,7 @@ SENTENCES = {
     "pass": "{model} passes: its answers follow the ECG, and survive rewording.",
     "fail": "{model} fails: {failed}.",
     "inconclusive": "{model}: inconclusive. No required audit fails, but these data do not show that all would pass.",
-    "not assessed": "{model}: not assessed. A required audit lacks its rows.",
+    "not assessed": "{model}: not assessed. A required audit was not made, or lacks rows.",
 }
 
 
@@ -53,6 +61,8 @@ def write_report(
     estimand: Estimand | None = None,
     comparison: dict[str, Any] | None = None,
     title: str = "Does it read the ECG?",
+    judged: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> Path:
     """Write the files into ``out`` and return the page.
 
@@ -64,28 +74,33 @@ def write_report(
         graph, estimand: what was assumed.
         comparison: record of :func:`causalecg.benchmark.comparison.summarise`, for the table of arms.
         title: of the page.
+        judged: runs whose verdict heads the page; by default those of role "audited" that are no placebo.
+        seed: of the bootstrap of the accuracies in the table of runs.
     """
     out = Path(out)
-    record = _record(score_set, results, graph, estimand, comparison, title)
+    arms = _arms_compared(comparison) if comparison is not None else _runs_compared(score_set, results, seed)
+    record = valid(_record(score_set, results, graph, estimand, comparison, title, arms, judged))
     tables = {"": balance} if isinstance(balance, pd.DataFrame) else dict(balance or {})
     panels = _panels(record["arms"])
     drawn = {key: PANELS[key] for key in panels if key != "test_versus_none"}
     forest = forest_figure(record["arms"], drawn) if record["arms"] else None
-    page = _template().render(
-        record=record,
-        panels=panels,
-        titles=PANELS,
-        graph_svg=None if graph is None else graph_figure(graph),
-        forest_svg=forest,
-        balance_svgs=[balance_figure(table, arm) for arm, table in tables.items() if len(table)],
-        item=None if cohort is None else swapped_item(score_set, cohort),
-        version=__version__,
+    page = _small_page(
+        {
+            "record": record,
+            "panels": panels,
+            "titles": PANELS,
+            "graph_svg": None if graph is None else graph_figure(graph),
+            "forest_svg": forest,
+            "balance_svgs": [balance_figure(table, arm) for arm, table in tables.items() if len(table)],
+            "item": None if cohort is None else swapped_item(score_set, cohort),
+        }
     )
     partial = out.parent / f".{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     (partial / "report.html").write_text(page, encoding="utf-8")
-    (partial / "report.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    (partial / "report.json").write_text(text + "\n", encoding="utf-8")
     (partial / "report.md").write_text(_markdown(record), encoding="utf-8")
     if forest is not None:
         (partial / FIGURE).write_text(forest, encoding="utf-8")
@@ -95,6 +110,41 @@ def write_report(
         path.replace(out / path.name)
     partial.rmdir()
     return out / "report.html"
+
+
+def valid(value: Any) -> Any:
+    """The same for JSON, which knows no NaN: null instead."""
+    if isinstance(value, Mapping):
+        return {key: valid(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [valid(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _small_page(parts: dict[str, Any]) -> str:
+    """The page; what takes most room and is in report.json or a file beside it is left out as far as it must be."""
+    template = _template()
+    record = parts["record"]
+    runs = list(dict.fromkeys(audit["run_id"] for audit in record["audits"]))
+    judged = [run for run in runs if record["verdict"] and run in record["verdict"]["runs"]]
+    others = "the audits of runs that are not judged"
+    smaller: tuple[tuple[list[str], dict[str, Any], str], ...] = (
+        (runs, {}, ""),
+        (judged, {}, f"{others} (report.json has them)"),
+        ([], {}, "the audits (report.json has them)"),
+        ([], {"item": None}, "the audits (report.json has them), the ECGs"),
+        ([], {"item": None, "balance_svgs": []}, "the audits (report.json has them), the ECGs, the balance"),
+        (
+            [],
+            {"item": None, "balance_svgs": [], "forest_svg": None},
+            f"the audits (report.json has them), the ECGs, the balance, the figure of the arms ({FIGURE})",
+        ),
+    )
+    for detailed, change, left_out in smaller:
+        page = str(template.render(**{**parts, **change}, detailed=detailed, left_out=left_out))
+        if len(page.encode("utf-8")) <= LARGEST:
+            break
+    return page
 
 
 def _panels(arms: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -111,6 +161,8 @@ def _record(
     estimand: Estimand | None,
     comparison: dict[str, Any] | None,
     title: str,
+    arms: list[dict[str, Any]],
+    judged: Sequence[str] | None,
 ) -> dict[str, Any]:
     runs = list(dict.fromkeys(result.run_id for result in results))
     verdicts = []
@@ -128,13 +180,12 @@ def _record(
                 "audits": {r.name: {"verdict": r.verdict, "required": r.required} for r in mine},
             }
         )
-    first = next((v for v in verdicts if v["role"] == "audited"), verdicts[0] if verdicts else None)
     paths = [] if graph is None else _paths(graph)
     return {
         "title": title,
-        "verdict": None if first is None else {k: first[k] for k in ("run", "verdict", "sentence")},
+        "verdict": _headline(verdicts, _judged(score_set, runs) if judged is None else judged),
         "verdicts": verdicts,
-        "arms": _arms(comparison, results),
+        "arms": arms,
         "seeds": None if comparison is None else comparison["seeds"],
         "remarks": _remarks(comparison),
         "comparison": comparison,
@@ -147,17 +198,43 @@ def _record(
     }
 
 
-def _arms(comparison: dict[str, Any] | None, results: Sequence[AuditResult]) -> list[dict[str, Any]]:
-    """Rows of the table of arms: from the comparison, else from the audits of each run."""
-    if comparison is not None:
-        return [{"label": row["arm"], **row} for row in comparison["arms"]]
-    rows: dict[str, dict[str, Any]] = {}
+def _judged(score_set: ScoreSet, runs: Sequence[str]) -> list[str]:
+    try:
+        return [run for run in judged_runs(score_set) if run in runs]
+    except InputError:
+        return []
+
+
+def _headline(verdicts: Sequence[Mapping[str, Any]], judged: Sequence[str]) -> dict[str, Any] | None:
+    """The worst verdict of the judged runs, and a sentence for each; ``None`` where none is judged."""
+    mine = [row for row in verdicts if row["run"] in judged]
+    if not mine:
+        return None
+    verdict = worst([row["verdict"] for row in mine])
+    return {
+        "verdict": verdict,
+        "run": next(row["run"] for row in mine if row["verdict"] == verdict),
+        "runs": [row["run"] for row in mine],
+        "sentence": " ".join(row["sentence"] for row in mine),
+    }
+
+
+def _arms_compared(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"label": row["arm"], **row} for row in comparison["arms"]]
+
+
+def _runs_compared(score_set: ScoreSet, results: Sequence[AuditResult], seed: int) -> list[dict[str, Any]]:
+    """Rows of the table of runs: accuracy on every split that was asked, and what the audits of each run found."""
+    runs = list(dict.fromkeys(result.run_id for result in results))
+    rows: dict[str, dict[str, Any]] = {run: {"label": run} for run in runs}
+    for run, splits in accuracy_by_split(score_set, runs, seed=seed).items():
+        rows[run] |= {split: interval.as_dict() for split, interval in splits.items() if split in PANELS}
     measures = {"random_ecg": "random_ecg_drop", "follow_rate": "follow_rate", "adversarial_wording": "wording_drop"}
     for result in results:
-        row = rows.setdefault(result.run_id, {"label": result.run_id})
-        key = measures.get(result.name) or (result.measure.rpartition(" ")[2] if result.name == "accuracy" else None)
-        if key in PANELS and result.interval is not None:
-            row[key] = {"estimate": result.estimate, "low": result.interval[0], "high": result.interval[1]}
+        key = measures.get(result.name)
+        if key is not None and result.interval is not None:
+            low, high = result.interval
+            rows[result.run_id][key] = {"estimate": result.estimate, "low": low, "high": high}
     return [row for row in rows.values() if len(row) > 1]
 
 
@@ -199,11 +276,12 @@ def number(value: Any) -> str:
     return str(value)
 
 
-def interval(value: Mapping[str, float] | None) -> str:
+def interval(value: Mapping[str, float | None] | None) -> str:
     """ ".873 (.861 to .885)", or a dash."""
     if not value or value["estimate"] is None or value["estimate"] != value["estimate"]:
         return "–"
-    return f"{value['estimate']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+    estimate, low, high = (number(value[key]) for key in _LIMITS)
+    return f"{estimate} ({low} to {high})"
 
 
 def _markdown(record: dict[str, Any]) -> str:
@@ -230,4 +308,6 @@ def _markdown(record: dict[str, Any]) -> str:
 
 
 def _plain(text: str) -> str:
-    return str(text).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """Text from data as Markdown shows it literally, on one line."""
+    flat = re.sub(r"\s+", " ", str(text))
+    return re.sub(r"([\\`\[\]!*_|])", r"\\\1", flat).replace("&", "&amp;").replace("<", "&lt;")

@@ -36,6 +36,8 @@ def _style() -> Iterator[None]:
 
     options = {
         "svg.fonttype": "none",
+        # A name with a "$" in it is no formula.
+        "text.parse_math": False,
         "svg.hashsalt": "causalecg",
         "font.family": "sans-serif",
         "font.size": 9,
@@ -111,16 +113,16 @@ def forest_figure(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, str]) 
         figure = _new(1.6 + 2.0 * len(shown), 0.75 + 0.3 * len(rows))
         every = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for axes, key in zip(every, shown, strict=True):
-            low = min(row[key]["low"] for row in rows if row.get(key))
-            high = max(row[key]["high"] for row in rows if row.get(key))
+            left, right = 0.0, 1.0
             for place, row in enumerate(rows):
-                value = row.get(key)
-                if not value:
-                    continue
-                axes.plot([value["low"], value["high"]], [place, place], color=GOOD, linewidth=2, solid_capstyle="butt")
-                axes.plot(value["estimate"], place, "o", color=INK, markersize=4)
+                estimate, *limits = _drawable(row.get(key))
+                if len(limits) == 2:
+                    axes.plot(limits, [place, place], color=GOOD, linewidth=2, solid_capstyle="butt")
+                if estimate is not None:
+                    axes.plot(estimate, place, "o", color=INK, markersize=4)
+                    left, right = min(left, estimate, *limits), max(right, estimate, *limits)
             axes.set_title(panels[key], fontsize=9, loc="left")
-            axes.set_xlim(min(low, 0.0) - 0.03, max(high, 1.0) + 0.03)
+            axes.set_xlim(left - 0.03, right + 0.03)
             axes.grid(axis="x", color="#e3e7eb", linewidth=0.8)
             axes.set_axisbelow(True)
             axes.tick_params(length=0)
@@ -128,6 +130,15 @@ def forest_figure(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, str]) 
         every[0].set_ylim(len(rows) - 0.5, -0.5)
         figure.set_layout_engine("constrained")
         return _svg(figure, "Estimates with 95 % intervals: " + ", ".join(panels[key] for key in shown))
+
+
+def _drawable(value: Mapping[str, Any] | None) -> list[Any]:
+    """Estimate and, where both are finite, its two limits; [None] where there is nothing to draw."""
+    found = [(value or {}).get(key) for key in ("estimate", "low", "high")]
+    numbers = [float("nan") if number is None else float(number) for number in found]
+    if not np.isfinite(numbers[0]):
+        return [None]
+    return numbers if np.isfinite(numbers).all() else numbers[:1]
 
 
 def balance_figure(balance: pd.DataFrame, title: str) -> str:

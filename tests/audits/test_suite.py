@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from causalecg.audits.result import EXIT_CODES, overall
@@ -98,3 +99,133 @@ def test_unknown_suites_and_runs_are_one_sentence(make_scores, readers) -> None:
         run_suite(scores)
     assert [r.name for r in run_suite(scores, "accuracy,no_ecg", run_id="a")] == ["accuracy", "no_ecg"]
     assert set(AUDITS) >= {"accuracy", "follow_rate", "random_ecg", "adversarial_wording"}
+
+
+@pytest.mark.parametrize("rho", [0.5, 0.99])
+@pytest.mark.parametrize("share", [0.3, 0.5, 1.0])
+@pytest.mark.parametrize("n", [50, 1000, 4000])
+def test_a_partial_shortcut_never_passes(make_scores, readers, n: int, share: float, rho: float) -> None:
+    """On an unbiased test (rho = 1/2) rewording turns as many answers right as wrong: the net loss shows nothing."""
+
+    def partly(ecg, style, rng):
+        return np.where(np.random.default_rng(9).random(len(ecg)) < share, style, readers["reads"](ecg, style, rng))
+
+    for seed in range(10 if n == 50 else 2):
+        scores = make_scores(n, {"partly": ("audited", partly)}, rho=rho, seed=seed)
+        found = run_suite(scores, "accuracy,follow_rate,adversarial_wording", replicates=400)
+        assert overall(found) != "pass"
+        if n > 50:
+            assert verdicts(found)["adversarial_wording"] == "fail"
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.01, "pass"), (0.06, "inconclusive")])
+def test_a_sound_model_may_change_a_few_answers(make_scores, readers, share: float, verdict: str) -> None:
+    def shaky(ecg, style, rng):
+        return np.where(np.random.default_rng(9).random(len(ecg)) < share, style, readers["reads"](ecg, style, rng))
+
+    scores = make_scores(2000, {"shaky": ("audited", shaky)}, rho=0.5)
+    assert verdicts(run_suite(scores))["adversarial_wording"] == verdict
+
+
+def test_answers_that_change_with_any_wording_are_taken_off_where_scored(make_scores, readers) -> None:
+    scores = make_scores(2000, {"shaky": ("audited", readers["reads"])})
+    rows = scores.scores
+    turned = np.random.default_rng(3).random(2000) < 0.08
+    flip = {"yes": ["no"], "no": ["yes"]}
+
+    def shaken(rows):
+        given = [flip[g[0]] if t else g for g, t in zip(rows["answer_given"], turned, strict=True)]
+        return rows.assign(answer_given=given)
+
+    held_out = rows[rows["intervention"] == "wording[held_out]"]
+    seen = held_out.assign(intervention="wording[seen]")
+    other = held_out.assign(intervention="wording[style=other]")
+    rest = rows[rows["intervention"] != "wording[held_out]"]
+    without = type(scores)(scores.items, pd.concat([rest, shaken(held_out)]), scores.runs)
+    both = type(scores)(scores.items, pd.concat([rest, shaken(held_out), shaken(seen), shaken(other)]), scores.runs)
+    assert verdicts(run_suite(without))["adversarial_wording"] == "fail"
+    audit = {r.name: r for r in run_suite(both, "full")}
+    assert "has been taken off" in audit["adversarial_wording"].note
+    assert audit["style_effect"].verdict == "pass"
+    assert audit["style_effect"].estimate == 0.0
+
+
+def test_a_chosen_subset_never_passes_overall(make_scores, readers) -> None:
+    scores = make_scores(1500, {"sound": ("audited", readers["reads"])})
+    some = run_suite(scores, "accuracy")
+    assert some[0].verdict == "pass"
+    assert overall(some) == "not assessed"
+    assert EXIT_CODES[overall(some)] == 3
+    assert overall(run_suite(scores, "accuracy,follow_rate,adversarial_wording")) == "pass"
+
+
+def test_few_donors_give_no_verdict(make_scores, readers) -> None:
+    scores = make_scores(600, {"sound": ("audited", readers["reads"])})
+    donors = pd.Series([[f"d{i % 12}"] for i in range(600)])
+    swapped = scores.scores["intervention"].str.startswith("other_patient").to_numpy()
+    named = [donors[i % 600] if s else None for i, s in enumerate(swapped)]
+    scores = type(scores)(scores.items, scores.scores.assign(donor_patient_ids=named), scores.runs)
+    results = {r.name: r for r in run_suite(scores)}
+    for name in ("follow_rate", "same_severity"):
+        assert results[name].verdict == "inconclusive"
+        assert "Only 12 donor patients" in results[name].note
+    assert results["accuracy"].verdict == "pass"
+
+
+def test_donors_are_found_through_their_ecgs_and_unknown_ones_are_said(make_scores, readers) -> None:
+    scores = make_scores(400, {"sound": ("audited", readers["reads"])})
+    plain = {r.name: r for r in run_suite(scores)}["follow_rate"]
+    assert "donors of 400 items are not named" in plain.note
+    items = scores.items.assign(ecg_ids=[[f"e{i}"] for i in range(400)])
+    swapped = scores.scores["intervention"].str.startswith("other_patient").to_numpy()
+    named = [[f"e{i % 30}"] if s else None for i, s in enumerate(swapped)]
+    scores = type(scores)(items, scores.scores.assign(donor_ecg_ids=named), scores.runs)
+    found = {r.name: r for r in run_suite(scores)}["follow_rate"]
+    assert "not named" not in found.note
+    assert "30 donor patients" in found.note
+    width = [r.interval[1] - r.interval[0] for r in (plain, found)]
+    assert width[1] > width[0]
+
+
+def test_a_sound_reader_of_a_rare_finding_does_not_fail_without_its_ecg(make_scores, readers) -> None:
+    scores = make_scores(2000, {"sound": ("audited", readers["reads"])})
+    truth = np.random.default_rng(0).random(2000) < 0.03
+    items = scores.items.assign(answer=[["yes"] if t else ["no"] for t in truth])
+    rows = [
+        pd.DataFrame(
+            {"run_id": name, "item_id": items["item_id"], "intervention": what, "draw": 0, "status": "answered",
+             "answer_given": given, "answer_expected": None}
+        )
+        for name, intact in (("reader", list(items["answer"])), ("blind", [["no"]] * 2000))
+        for what, given in (("intact", intact), ("no_ecg", [["no"]] * 2000))
+    ]  # fmt: skip
+    runs = {"reader": {"role": "audited"}, "blind": {"role": "audited"}}
+    scores = type(scores)(items, pd.concat(rows, ignore_index=True), runs)
+    assert verdicts(run_suite(scores, "no_ecg", run_id="reader"))["no_ecg"] == "not assessed"
+    assert verdicts(run_suite(scores, "no_ecg", run_id="blind"))["no_ecg"] == "fail"
+
+
+def test_those_it_is_held_against_stand_beside_it(make_scores, readers) -> None:
+    models = {
+        "mine": ("audited", readers["reads"]), "words": ("question_only", readers["guesses"]),
+        "ref": ("reference", readers["reads"]),
+    }  # fmt: skip
+    results = {r.name: r for r in run_suite(make_scores(600, models), run_id="mine")}
+    worded = results["adversarial_wording"].table
+    assert list(worded["who"]) == ["mine", "majority answer per template", "question_only (words)", "reference (ref)"]
+    assert set(worded["items"]) == {600}
+    random = set(results["random_ecg"].table["what"])
+    assert {"drop of the question_only (words)", "drop of the reference (ref)"} <= random
+    assert all("oracle" not in r.threshold for r in results.values())
+
+
+def test_a_baseline_is_compared_on_the_items_both_were_asked(make_scores, readers) -> None:
+    scores = make_scores(400, {"mine": ("audited", readers["reads"]), "words": ("unadjusted", readers["guesses"])})
+    rows = scores.scores
+    few = rows[(rows["run_id"] == "mine") | rows["item_id"].isin([f"i{i}" for i in range(100)])]
+    found = run_suite(type(scores)(scores.items, few, scores.runs), "accuracy", run_id="mine")[0].table.set_index("who")
+    right = rows.merge(scores.items[["item_id", "answer"]], on="item_id")
+    right = right[(right["intervention"] == "intact") & right["item_id"].isin([f"i{i}" for i in range(100)])]
+    hit = (right["answer_given"].map(tuple) == right["answer"].map(tuple)).groupby(right["run_id"]).mean()
+    assert found.loc["words", "items"] == 100
+    assert found.loc["words", "gain"] == pytest.approx(hit["mine"] - hit["words"])

@@ -1,0 +1,45 @@
+"""What scored runs brought with them about how they were trained: graph, estimand, balance of the confounder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import pandas as pd
+
+from structural_models.graph import CausalGraph
+
+if TYPE_CHECKING:
+    from structural_models.estimand import Estimand
+
+
+@dataclass(frozen=True)
+class Declared:
+    """``graph`` and ``estimand``: ``None`` where no run declares one; ``balance``: tables by run."""
+
+    graph: CausalGraph | None = None
+    estimand: Estimand | None = None
+    balance: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+
+def declared(runs: Mapping[str, Mapping[str, Any]], order: Sequence[str]) -> Declared:
+    """Of the records in ``runs.json``; graph and estimand are those of the first run in ``order`` that has them."""
+    from structural_models.estimand import Estimand
+
+    having = [runs[name] for name in order]
+    graph = next((run["graph"] for run in having if run.get("graph")), None)
+    estimand = next((run["estimand"] for run in having if run.get("estimand")), None)
+    return Declared(
+        None if graph is None else _graph(graph),
+        None if estimand is None else Estimand.from_dict(estimand),
+        {name: pd.DataFrame(runs[name]["balance"]) for name in order if runs[name].get("balance")},
+    )
+
+
+def _graph(record: Mapping[str, Any]) -> CausalGraph:
+    arrows = nx.DiGraph()
+    arrows.add_nodes_from(record["nodes"])
+    arrows.add_edges_from(map(tuple, record["edges"]))
+    return CausalGraph(record["name"], arrows, record["roles"], frozenset(record["latent"]), record["description"])
