@@ -47,6 +47,7 @@ class Arm:
     def parse(cls, text: str) -> Arm:
         """Read an arm. Raises InputError for an unknown arm or option, naming the nearest."""
         from adjusters.registry import adjuster_class, available, option_names
+        from causalecg.training.option_values import annotations_of, read
 
         name, _, query = text.strip().partition("?")
         placebo = name.startswith(PLACEBO)
@@ -61,19 +62,26 @@ class Arm:
             hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)} and {PLACEBO}NAME"
             raise InputError(f"no arm is called '{text}'; {hint}")
         options: dict[str, Any] = {}
-        valid = option_names(adjuster_class(name))
+        valid, kinds = option_names(adjuster_class(name)), annotations_of(adjuster_class(name))
         for pair in filter(None, query.split("&")):
             key, equals, value = pair.partition("=")
             if key not in valid or not equals:
                 have = f"its options are {', '.join(valid)}" if valid else "it has no options"
                 raise InputError(f"arm '{text}': '{pair}' is not option=value of adjuster '{name}'; {have}")
-            options[key] = _typed(value)
+            try:
+                options[key] = read(value, kinds.get(key))
+            except ValueError as error:
+                raise InputError(
+                    f"arm '{text}': option '{key}' of adjuster '{name}' is {error}, not '{value}'"
+                ) from None
         return cls(name, options, placebo)
 
     def __str__(self) -> str:
         if self.special:
             return self.special
-        query = "&".join(f"{key}={_written(value)}" for key, value in sorted(self.options.items()))
+        from causalecg.training.option_values import written
+
+        query = "&".join(f"{key}={written(value)}" for key, value in sorted(self.options.items()))
         return f"{PLACEBO if self.placebo else ''}{self.adjuster}{'?' + query if query else ''}"
 
     @property
@@ -100,18 +108,3 @@ class Arm:
             return table
         order = rng.permutation(len(table))
         return table.assign(**{name: table[name].to_numpy()[order] for name in columns})
-
-
-def _typed(text: str) -> Any:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _written(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

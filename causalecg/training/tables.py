@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
     from causalecg.training.config import RunConfig
 
+#: All environments of a cohort together, where one could be named.
+ALL = "all"
+
 
 def rows_of(
     cohort: Cohort, split: str, *, environment: str | None = None, template_ids: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Items of a split, of one environment and some templates.
+    """Items of a split, of one environment (or :data:`ALL`) and some templates.
 
     Raises InputError where there are none, or where the cohort has several environments and none is named.
     """
@@ -27,10 +30,10 @@ def rows_of(
     have = environments(cohort)
     if environment is None and len(have) > 1:
         raise InputError(
-            f"cohort {cohort.path} has the environments {', '.join(have)}; name one (environment = ... in the "
-            "configuration)"
+            f"cohort {cohort.path} has the environments {', '.join(have)}; name one, or '{ALL}' for all together "
+            "(environment = ... in the configuration)"
         )
-    if environment is not None:
+    if environment is not None and environment != ALL:
         if environment not in have:
             raise InputError(
                 f"cohort {cohort.path} has no environment '{environment}'; it has {', '.join(have) or 'none'}"
@@ -39,7 +42,7 @@ def rows_of(
     if template_ids:
         table = table[table["template_id"].isin(list(template_ids))]
     if table.empty:
-        chosen = f"environment {environment}" if environment else "these templates"
+        chosen = f"environment {environment}" if environment not in (None, ALL) else "these templates"
         raise InputError(f"cohort {cohort.path} has no items of {chosen} in split {split}")
     return table.reset_index(drop=True)
 
@@ -61,11 +64,25 @@ def refuse_test_rows(table: pd.DataFrame, cohort: Cohort, config: RunConfig) -> 
             f"{first['split']}; train on {' or '.join(TRAINING_SPLITS)} only"
         )
     tested = cohort.items[cohort.items["split"].isin(TEST_SPLITS)]
-    if config.environment is not None:
+    if config.environment not in (None, ALL):
         tested = tested[tested["environment"] == config.environment]
-    for column, what in (("ecg_ids", "ECG"), ("patient_ids", "patient")):
-        theirs = {name for names in tested[column] for name in names}
-        for item, names in zip(table["item_id"], table[column], strict=True):
-            both = theirs.intersection(names)
-            if both:
-                raise InputError(f"training row {item} holds {what} {min(both)}, which is in the test; leave it out")
+    patient_of = dict(zip(cohort.ecgs["ecg_id"], cohort.ecgs["patient_id"], strict=True))
+    ecgs, patients = _named(tested, "ecg_ids"), _named(tested, "patient_ids")
+    patients |= {patient_of[ecg] for ecg in ecgs if ecg in patient_of}
+    rows = zip(table["item_id"], table["ecg_ids"], table["patient_ids"], strict=True)
+    for item, own_ecgs, own_patients in rows:
+        for ecg in own_ecgs:
+            if ecg in ecgs:
+                raise InputError(f"training row {item} holds ECG {ecg}, which is in the test; leave it out")
+            patient = patient_of.get(ecg)
+            if patient in patients:
+                raise InputError(
+                    f"training row {item} holds ECG {ecg} of patient {patient}, who is in the test; leave it out"
+                )
+        both = patients.intersection(own_patients)
+        if both:
+            raise InputError(f"training row {item} holds patient {min(both)}, who is in the test; leave it out")
+
+
+def _named(table: pd.DataFrame, column: str) -> set[str]:
+    return {name for names in table[column] for name in names}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from adjusters.contract import Adjuster, Card, ContractError
-from adjusters.registry import _registered, register
+from adjusters.registry import _registered, adjuster, register
 from causalecg.cohort.batches import TableBatches
 from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
@@ -68,9 +69,36 @@ def test_the_oracle_learns_from_redrawn_styles_and_a_placebo_from_shuffled_sever
     assert Arm.parse("backdoor").shuffled(table, np.random.default_rng(0)) is table
 
 
-@pytest.mark.parametrize("text", ["none", "backdoor?prior=marginal", "placebo:ipw?clip=0.9", "oracle", "ecg_only"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "none",
+        "backdoor?prior=marginal",
+        "backdoor?words=low,high",
+        "placebo:ipw?clip=0.9",
+        "ipw?by=none&clip=none&stabilised=false",
+        "stratified?clip=20&epochs=0",
+        "oracle",
+        "ecg_only",
+    ],
+)
 def test_arms_are_written_as_they_are_read(text: str) -> None:
     assert str(Arm.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("ipw?by=none", {"by": None}),
+        ("ipw?clip=none&treatment=2", {"clip": None, "treatment": "2"}),
+        ("ipw?clip=20", {"clip": 20}),
+        ("backdoor?words=low,high", {"words": ["low", "high"]}),
+        ("backdoor?words=1", {"words": ["1"]}),
+    ],
+)
+def test_options_have_the_types_the_adjuster_says(text: str, options: dict) -> None:
+    assert Arm.parse(text).options == options
+    adjuster(Arm.parse(text).adjuster, **options)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +107,11 @@ def test_arms_are_written_as_they_are_read(text: str) -> None:
         ("backdor", "did you mean 'backdoor'"),
         ("backdoor?prio=marginal", "'prio=marginal' is not option=value"),
         ("oracle?x=1", "takes no options"),
+        ("ipw?clip=high", "option 'clip' of adjuster 'ipw' is a number or none, not 'high'"),
+        ("ipw?stabilised=1", "is true or false, not '1'"),
+        ("stratified?epochs=1.5", "is a whole number, not '1.5'"),
+        ("backdoor?prior=marginl", "is conditional or marginal, not 'marginl'"),
+        ("backdoor?severity_weight=none", "is a number, not 'none'"),
         ("placebo:oracle", "no arm is called"),
     ],
 )
@@ -96,6 +129,33 @@ def test_test_rows_are_refused(cohort, config) -> None:
     renamed = pd.concat([table, tests.assign(split="train")], ignore_index=True)
     with pytest.raises(InputError, match="holds ECG e.*which is in the test"):
         refuse_test_rows(renamed, cohort, config)
+
+
+def test_another_ecg_of_a_test_patient_is_refused(cohort, config) -> None:
+    """No item of the test names the ECG, and the row does not name the patient: the table of ECGs does."""
+    table, tests = cohort.split("train"), cohort.split("test")
+    ecg, patient = table["ecg_ids"].iloc[7][0], tests["patient_ids"].iloc[0][0]
+    owners = cohort.ecgs["patient_id"].where(cohort.ecgs["ecg_id"] != ecg, patient)
+    changed = replace(cohort, ecgs=cohort.ecgs.assign(patient_id=owners))
+    with pytest.raises(InputError, match=f"holds ECG {ecg} of patient {patient}, who is in the test"):
+        refuse_test_rows(table, changed, config)
+    refuse_test_rows(table.drop(index=7), changed, config)
+
+
+def test_all_environments_together_are_kept_apart_from_all_tests(cohort, config) -> None:
+    items = cohort.items
+    half = np.where(np.arange(len(items)) % 2, "a", "b")
+    divided = replace(cohort, items=items.assign(environment=half))
+    with pytest.raises(InputError, match="the environments a, b; name one, or 'all' for all together"):
+        rows_of(divided, "train")
+    assert rows_of(divided, "train", environment="all").drop(columns="environment").equals(rows_of(cohort, "train"))
+    assert len(rows_of(divided, "train", environment="a")) < len(rows_of(cohort, "train"))
+    # A patient of the test of "b" may be learned from in "a" alone, but not in all together.
+    tests = divided.items[(divided.items["split"] == "test") & (divided.items["environment"] == "b")]
+    row = tests.head(1).assign(split="train", environment="a")
+    refuse_test_rows(row, divided, config.model_copy(update={"environment": "a"}))
+    with pytest.raises(InputError, match="in the test"):
+        refuse_test_rows(row, divided, config.model_copy(update={"environment": "all"}))
 
 
 def test_an_adjuster_cannot_bring_test_rows_in(cohort, config, tmp_path) -> None:
