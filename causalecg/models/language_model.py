@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from causalecg.errors import InputError
 from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
 
 Layers = list[tuple[Tensor, Tensor]]
+
+#: Files of a language model's folder that shape what it says.
+IDENTIFYING = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges.txt")
 
 
 def embedded_language_model(size: EmbeddedLanguageModel, tokenizer: Any) -> nn.Module:
@@ -42,16 +46,42 @@ def load_language_model(config: ModelConfig) -> tuple[nn.Module, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name = config.language_model
-    if ("/" not in name or name.startswith((".", "/"))) and not Path(name).is_dir():
-        raise InputError(f"language model '{name}' is neither 'embedded', nor a folder, nor a name like owner/model")
+    if not _may_be_hub_name(name) and not Path(name).is_dir():
+        raise InputError(
+            f"language model '{name}' is neither 'embedded', nor a folder (from {Path.cwd()}), nor a name like "
+            "owner/model"
+        )
     options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
         model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=torch.float32, **options)
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
+        if not Path(name).is_dir():
+            reason = f"there is no folder of this name in {Path.cwd()}, and as a hub name: {reason}"
         raise InputError(f"language model '{name}' cannot be loaded: {reason}") from error
     return model, tokenizer
+
+
+def _may_be_hub_name(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def identity_of(name: str, model: Any) -> dict[str, str]:
+    """What tells one state of a named language model from another: ``sha256`` of a folder's weights, configuration and
+    tokenizer, or the ``commit`` of a hub model; empty where the hub says none."""
+    if Path(name).is_dir():
+        return {"sha256": _sha256_of(Path(name))}
+    commit = getattr(model.config, "_commit_hash", None)
+    return {"commit": str(commit)} if commit else {}
+
+
+def _sha256_of(folder: Path) -> str:
+    whole = sha256()
+    for path in sorted({path for pattern in IDENTIFYING for path in folder.glob(pattern) if path.is_file()}):
+        with path.open("rb") as file:
+            whole.update(f"{path.name} {file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return whole.hexdigest()
 
 
 def untrained_language_model(folder: Path, *, trust_remote_code: bool) -> tuple[nn.Module, Any]:

@@ -13,7 +13,12 @@ from causalecg.errors import InputError
 from causalecg.models.composite import EncoderProjectorLLM
 from causalecg.models.config import ModelConfig
 from causalecg.models.encoder import ENCODERS
-from causalecg.models.language_model import embedded_language_model, load_language_model, untrained_language_model
+from causalecg.models.language_model import (
+    embedded_language_model,
+    identity_of,
+    load_language_model,
+    untrained_language_model,
+)
 from causalecg.models.projector import PROJECTORS
 from causalecg.models.tokenizer import train_tokenizer
 
@@ -59,7 +64,8 @@ def _part(kind: str, known: dict[str, Any], name: str, options: dict[str, Any], 
 def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
     """Write config.json, model.safetensors, the tokenizer, and the language model's configuration.
 
-    A frozen language model that came from a folder or hub is named, not copied. Leave to run a model's own Python
+    A frozen language model that came from a folder or hub is named, not copied; what tells its state is written beside
+    the name. Leave to run a model's own Python
     code is not saved: whoever reads the folder gives it, or not.
     """
     from safetensors.torch import save_file
@@ -78,6 +84,8 @@ def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
     leads = int(next(p for n, p in model.encoder.named_parameters() if p.dim() == 3).shape[1])
     config = model.config.model_copy(update={"trust_remote_code": False})
     about = {"config": config.model_dump(mode="json"), "leads": leads, "tied": tied}
+    if named:
+        about["language_model"] = identity_of(config.language_model, model.language_model)
     save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / "model.safetensors")
     if not named:
         model.tokenizer.save_pretrained(folder / "tokenizer")
@@ -94,7 +102,8 @@ def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> E
             heeded.
 
     Raises:
-        InputError: the model is not there, does not fit, or cannot be had without running its own code.
+        InputError: the model is not there, does not fit, cannot be had without running its own code, or names a
+            language model that has changed since (a relative folder is looked for from the current one).
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -107,7 +116,7 @@ def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> E
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"{folder} holds no readable model: {str(error).splitlines()[0]}") from error
     if _is_named(config):
-        language_model, tokenizer = load_language_model(config)
+        language_model, tokenizer = _named_language_model(config, about.get("language_model", {}))
     else:
         language_model, tokenizer = untrained_language_model(folder, trust_remote_code=trust_remote_code)
     model = _assemble(config, language_model, tokenizer, int(about["leads"]))
@@ -118,6 +127,24 @@ def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> E
     if lost or unexpected:
         raise InputError(f"{folder / 'model.safetensors'} does not fit its config: {(lost + unexpected)[0]}")
     return model.eval()
+
+
+def _named_language_model(config: ModelConfig, saved: dict[str, str]) -> tuple[Any, Any]:
+    """The language model that was saved by name. InputError when what the name stands for has changed since."""
+    if "commit" in saved:
+        config = config.model_copy(update={"revision": saved["commit"]})
+    language_model, tokenizer = load_language_model(config)
+    found = identity_of(config.language_model, language_model)
+    if saved and found != saved:
+        raise InputError(
+            f"language model '{config.language_model}' is not the one this model was saved with ("
+            f"{_said(found)}, not {_said(saved)}); put that one back"
+        )
+    return language_model, tokenizer
+
+
+def _said(identity: dict[str, str]) -> str:
+    return ", ".join(f"{kind} {value[:12]}" for kind, value in identity.items()) or "of unknown state"
 
 
 def _is_named(config: ModelConfig) -> bool:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from causalecg.errors import InputError
 from causalecg.models.config import ModelConfig
+from causalecg.models.language_model import load_language_model
 from causalecg.models.pretrained import build_model, from_pretrained, save_pretrained
 
 TEXTS = ["Is it normal?", " yes", " no", " not sure"]
@@ -79,6 +81,49 @@ def test_nothing_is_unpickled(tmp_path, model) -> None:
     for name in ("pytorch_model.bin", "model.safetensors", "model.pt"):
         (tmp_path / "m" / name).write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(InputError, match="holds no readable model"):
+        from_pretrained(tmp_path / "m")
+
+
+def test_a_named_language_model_that_changed_is_refused(tmp_path, monkeypatch, batch) -> None:
+    save_gpt2(tmp_path / "gpt2")
+    monkeypatch.chdir(tmp_path)
+    model = build_model(ModelConfig(language_model="./gpt2"), texts=[], leads=12, seed=0).eval()
+    save_pretrained(model, "m")
+    about = json.loads(Path("m/config.json").read_text())
+    assert about["config"]["language_model"] == "./gpt2"
+    assert len(about["language_model"]["sha256"]) == 64
+    with torch.no_grad():
+        assert torch.equal(from_pretrained("m")(batch), model(batch))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=rf"'\./gpt2' is neither .* a folder \(from {Path.cwd()}\)"):
+        from_pretrained(tmp_path / "m")
+    monkeypatch.chdir(tmp_path)
+    weights = load_file("gpt2/model.safetensors")
+    save_file({name: value + 1e-3 for name, value in weights.items()}, "gpt2/model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="is not the one this model was saved with"):
+        from_pretrained("m")
+
+
+def test_a_hub_model_is_read_at_the_commit_it_was_saved_at(tmp_path, monkeypatch) -> None:
+    save_gpt2(tmp_path / "gpt2")
+    asked = []
+
+    def load(config):
+        asked.append(config.revision)
+        loaded, tokenizer = load_language_model(config.model_copy(update={"language_model": str(tmp_path / "gpt2")}))
+        loaded.config._commit_hash = hub["main"] if config.revision is None else hub.get(config.revision, "a1")
+        return loaded, tokenizer
+
+    hub = {"main": "a1"}
+    monkeypatch.setattr("causalecg.models.pretrained.load_language_model", load)
+    save_pretrained(build_model(ModelConfig(language_model="owner/name"), texts=[], leads=12, seed=0), tmp_path / "m")
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["language_model"] == {"commit": "a1"}
+    hub["main"] = "b2"
+    from_pretrained(tmp_path / "m")
+    assert asked == [None, "a1"]
+    hub["a1"] = "b2"
+    with pytest.raises(InputError, match="commit b2, not commit a1"):
         from_pretrained(tmp_path / "m")
 
 
