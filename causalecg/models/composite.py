@@ -74,7 +74,7 @@ class EncoderProjectorLLM(nn.Module):
         return self._scores(batch, self._ecg(batch)[0])
 
     def scores_and_features(self, batch: Batch, view: View) -> tuple[Tensor, Tensor]:
-        """What ``self(batch)`` and ``self.features(batch, view)`` would give, with each ECG encoded once."""
+        """What ``self(batch)`` and ``self.features(batch, view)`` would give; "ecg" costs no second encoding."""
         if view != "ecg":
             return self(batch), self.features(batch, view)
         tokens, pooled = self._ecg(batch)
@@ -121,16 +121,14 @@ class EncoderProjectorLLM(nn.Module):
 
     @contextmanager
     def caching(self) -> Iterator[EncoderProjectorLLM]:
-        """Scoring without gradients, in evaluation mode: each ECG (by ``ecg_row``) and question is computed once."""
-        was_training, before = self.training, self._cache
-        self._cache = _Cache()
-        self.eval()
+        """Scoring without gradients, in evaluation mode: each ECG whose ``ecg_row`` is known, and each question, is
+        computed once."""
+        before, self._cache = self._cache, _Cache()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _in_evaluation(self):
                 yield self
         finally:
             self._cache = before
-            self.train(was_training)
 
     # ------------------------------------------------------------------ the ECG
 
@@ -186,16 +184,9 @@ class EncoderProjectorLLM(nn.Module):
 
     def _count(self, blank: Tensor) -> int:
         """Tokens of a blank ECG. Leaves modes, running statistics and random numbers as they were."""
-        parts = [module for part in (self.encoder, self.projector) for module in part.modules()]
-        modes = [module.training for module in parts]
-        with torch.no_grad(), torch.random.fork_rng([blank.device] if blank.is_cuda else []):
-            for module in parts:
-                module.training = False
-            try:
-                return int(self._encode_signals(blank)[0].shape[1])
-            finally:
-                for module, mode in zip(parts, modes, strict=True):
-                    module.training = mode
+        generators = torch.random.fork_rng([blank.device] if blank.is_cuda else [])
+        with torch.no_grad(), generators, _in_evaluation(self.encoder), _in_evaluation(self.projector):
+            return int(self._encode_signals(blank)[0].shape[1])
 
     # ------------------------------------------------------------------ the text
 
@@ -290,6 +281,17 @@ class _Cache:
     def __init__(self) -> None:
         self.ecgs: dict[int, tuple[Tensor, Tensor]] = {}
         self.questions: dict[str | None, tuple[int, Tensor, Layers]] = {}
+
+
+@contextmanager
+def _in_evaluation(part: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in part.modules()]
+    part.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _distinct(texts: tuple[str | None, ...]) -> tuple[list[int], list[str | None]]:

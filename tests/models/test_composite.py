@@ -93,6 +93,43 @@ def test_caching_notices_a_changed_signal(model, batch) -> None:
 
 
 @torch.no_grad()
+def test_a_candidate_that_begins_another_is_ended(model, batch) -> None:
+    """Without the end token "no" would collect the probability of "no block" too."""
+    batch = batch.select([0, 1])
+    known = model(batch)[0]
+    names = (("yes", "no"), ("no", "no block", "yes"))
+    batch = batch.replace(candidates=names)
+    scores = model(batch)
+    for row, wanted in zip(scores, naive_scores(model, batch), strict=True):
+        assert torch.allclose(row[: len(wanted)], torch.tensor(wanted), atol=2e-5)
+    assert torch.allclose(scores[0, :2], known[:2], atol=2e-6)  # the other item's candidates change nothing
+    short, long = (model._tokens_of(name) for name in names[1][:2])
+    assert long[: len(short)] == short
+    alone = batch.select([1]).replace(candidates=(("no", "yes", "not sure"),))
+    assert float(scores[1, 0]) < float(model(alone)[0, 0]) - 1e-3
+
+
+@torch.no_grad()
+def test_caching_leaves_each_modules_mode_as_it_was(model, batch) -> None:
+    model.train()
+    model.encoder.eval()
+    with model.caching():
+        assert not any(module.training for module in model.modules())
+    assert model.training and model.projector.training and not model.encoder.training
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["one", "set"])
+def test_the_order_of_two_ecgs_matters_for_every_token(batch, kind: str) -> None:
+    model = build_model(ModelConfig(encoder_options={"tokens": 3}), texts=TEXTS, leads=12, seed=0).eval()
+    pair = batch.select([1, 4]).replace(kind=kind)
+    turned = pair.replace(ecg=pair.ecg.flip(1))
+    assert not torch.allclose(model(pair), model(turned), atol=1e-4)
+    same = pair.replace(ecg=pair.ecg[:, :1].expand(-1, 2, -1, -1))
+    assert torch.equal(model(same), model(same.replace(ecg=same.ecg.flip(1))))
+
+
+@torch.no_grad()
 def test_the_order_of_two_ecgs_and_their_absence_matter(model, batch) -> None:
     pair = batch.select([1])
     turned = pair.replace(ecg=pair.ecg.flip(1))
