@@ -17,7 +17,8 @@ def draw_donors(table: pd.DataFrame, *, answer: Answer, severity: str | None, rn
     Args:
         table: items with question_id, patient_ids and answer; donors are drawn from it.
         answer: "any"; "different" = another answer (set); "opposite" = an answer (set) with nothing in common.
-        severity: column whose value the donor must share, or ``None``.
+        severity: column whose value the donor must share, or ``None``; where it is missing or negative, the severity
+            is not defined and there is no donor.
 
     Returns:
         (items,) int64 positions, -1 where no item qualifies. A pair is taken whole.
@@ -25,7 +26,7 @@ def draw_donors(table: pd.DataFrame, *, answer: Answer, severity: str | None, rn
     donors = np.full(len(table), -1, dtype=np.int64)
     patient = patient_codes(table["patient_ids"])
     answers = pd.factorize(pd.Series([frozenset(a) for a in table["answer"]], dtype=object))
-    level = np.zeros(len(table), dtype=np.int64) if severity is None else pd.factorize(table[severity])[0]
+    level = np.zeros(len(table), dtype=np.int64) if severity is None else _levels(table[severity])
     question = pd.factorize(table["question_id"], sort=True)[0]
     for code in range(int(question.max(initial=-1)) + 1):
         rows = np.flatnonzero(question == code)
@@ -33,7 +34,7 @@ def draw_donors(table: pd.DataFrame, *, answer: Answer, severity: str | None, rn
 
         def fits(item: np.ndarray, donor: np.ndarray, allowed: np.ndarray = allowed) -> np.ndarray:
             apart = ~(patient[item][:, :, None] == patient[donor][:, None, :]).any((1, 2))
-            same = level[item] == level[donor]
+            same = (level[item] == level[donor]) & (level[item] >= 0)
             return np.asarray(apart & same & allowed[answers[0][item], answers[0][donor]])
 
         left = rows
@@ -44,11 +45,23 @@ def draw_donors(table: pd.DataFrame, *, answer: Answer, severity: str | None, rn
             left = left[~good]
             if not len(left):
                 break
+        candidates: dict[tuple[int, int], np.ndarray] = {}
         for item in left:
-            found = rows[fits(np.full(len(rows), item), rows)]
+            key = (int(answers[0][item]), int(level[item]))
+            if key not in candidates:
+                alike = (level[rows] == key[1]) & (key[1] >= 0)
+                candidates[key] = rows[alike & allowed[key[0], answers[0][rows]]]
+            among = candidates[key]
+            found = among[fits(np.full(len(among), item), among)]
             if len(found):
                 donors[item] = rng.choice(found)
     return donors
+
+
+def _levels(severity: pd.Series) -> np.ndarray:
+    """(items,) int64 code of each level; -1 where it is not defined."""
+    values = severity.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(pd.factorize(np.where(values < 0, np.nan, values))[0], dtype=np.int64)
 
 
 def patient_codes(patient_ids: pd.Series) -> np.ndarray:

@@ -9,12 +9,10 @@ import pandas as pd
 
 from causalecg.audits.bootstrap import MINIMUM_CLUSTERS, ClusterBootstrap, Interval
 from causalecg.audits.companions import ORACLES, bystanders, companion
+from causalecg.audits.interventions import OPPOSITE, RANDOM, SAME_SEVERITY
 from causalecg.audits.outcomes import Answers, Outcomes
 from causalecg.audits.result import AuditResult, Verdict, few_clusters, not_assessed, unknown_donors
 
-OPPOSITE = "other_patient[answer=opposite]"
-SAME_SEVERITY = "other_patient[answer=different,severity=same]"
-RANDOM = "other_patient[answer=any]"
 #: Share of what a sound reader of the ECG would show, below which a model leans on something else.
 RELIANCE = 0.85
 #: Effects below it are none.

@@ -30,24 +30,28 @@ from causalecg.errors import InputError
 if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
 
+RANDOM = "other_patient[answer=any]"
+OPPOSITE = "other_patient[answer=opposite]"
+SAME_SEVERITY = "other_patient[answer=different,severity=same]"
+HELD_OUT, OTHER_STYLE, SEEN = "wording[held_out]", "wording[style=other]", "wording[seen]"
 KNOWN: dict[str, str] = {
     "intact": "the item as it is",
     "no_ecg": "without any ECG",
-    "other_patient[answer=any]": "a random other patient's ECG, same question",
-    "other_patient[answer=opposite]": "another patient's ECG, whose true answer is the opposite",
-    "other_patient[answer=different,severity=same]": "another patient's ECG of the same severity but another answer",
-    "wording[held_out]": "a wording never used in training, of another style where there is one",
-    "wording[seen]": "another training wording of the same style",
-    "wording[style=other]": "a training wording of another style",
+    RANDOM: "a random other patient's ECG, same question",
+    OPPOSITE: "another patient's ECG, whose true answer is the opposite",
+    SAME_SEVERITY: "another patient's ECG of the same severity but another answer",
+    HELD_OUT: "a wording never used in training, of another style where there is one",
+    SEEN: "another training wording of the same style",
+    OTHER_STYLE: "a training wording of another style",
 }
 #: Six passes per item.
 DEFAULT_SUITE = (
     "intact",
     "no_ecg",
-    "other_patient[answer=any]",
-    "other_patient[answer=opposite]",
-    "other_patient[answer=different,severity=same]",
-    "wording[held_out]",
+    RANDOM,
+    OPPOSITE,
+    SAME_SEVERITY,
+    HELD_OUT,
 )
 SUITES = {"default": DEFAULT_SUITE, "full": tuple(KNOWN)}
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from causalecg.audits.companions import ORACLES, companion
-from causalecg.audits.ecg_reliance import NEGLIGIBLE, OPPOSITE
+from causalecg.audits.ecg_reliance import NEGLIGIBLE
+from causalecg.audits.interventions import OPPOSITE
 from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.result import AuditResult, below, few_clusters, not_assessed, unknown_donors
 

@@ -17,7 +17,8 @@ import torch
 from adjusters.contract import Scorer, decide
 from causalecg.audits.interventions import DEFAULT_SUITE, intervene
 from causalecg.audits.progress import bar
-from causalecg.audits.score_set import ROLES, SCHEMA_VERSION, SCORE_COLUMNS
+from causalecg.audits.roles import ROLES
+from causalecg.audits.score_set import SCHEMA_VERSION, SCORE_COLUMNS
 from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
 from causalecg.training.tables import rows_of

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from causalecg.audits.accuracy import accuracy
 from causalecg.audits.bootstrap import REPLICATES
-from causalecg.audits.ecg_reliance import OPPOSITE, RANDOM, SAME_SEVERITY, follow_rate, no_ecg, random_ecg
+from causalecg.audits.ecg_reliance import follow_rate, no_ecg, random_ecg
+from causalecg.audits.interventions import HELD_OUT, OPPOSITE, OTHER_STYLE, RANDOM, SAME_SEVERITY, SEEN
 from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.quadrants import quadrants
 from causalecg.audits.result import AuditResult, Verdict, overall, worst
 from causalecg.audits.score_set import ScoreSet
-from causalecg.audits.wording import HELD_OUT, OTHER_STYLE, SEEN, adversarial_wording, style_effect
+from causalecg.audits.wording import adversarial_wording, style_effect
 from causalecg.errors import InputError
 
 

@@ -9,11 +9,11 @@ import pandas as pd
 
 from causalecg.audits.bootstrap import ClusterBootstrap, Interval
 from causalecg.audits.companions import bystanders
+from causalecg.audits.interventions import HELD_OUT, OTHER_STYLE, SEEN
 from causalecg.audits.mcnemar import mcnemar
 from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.result import AuditResult, Verdict, below, few_clusters, not_assessed, worst
 
-HELD_OUT, OTHER_STYLE, SEEN = "wording[held_out]", "wording[style=other]", "wording[seen]"
 #: An effect of the style above it is a shortcut; so is a loss of accuracy.
 TOLERATED = 0.05
 QUESTION = (

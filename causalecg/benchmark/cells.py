@@ -53,8 +53,7 @@ class Plan:
 
 def run_cell(cell: Cell, plan: Plan) -> str:
     """Train and score one cell, going on from wherever an earlier attempt stopped. Returns the cell's name."""
-    from causalecg.audits.ecg_reliance import RANDOM
-    from causalecg.audits.interventions import DEFAULT_SUITE
+    from causalecg.audits.interventions import DEFAULT_SUITE, RANDOM
     from causalecg.audits.scoring import score
     from causalecg.cohort.schema import Cohort
     from causalecg.training.run import train

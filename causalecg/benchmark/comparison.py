@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 
 from causalecg.audits.bootstrap import REPLICATES, ClusterBootstrap, Interval
-from causalecg.audits.ecg_reliance import OPPOSITE, RANDOM
+from causalecg.audits.interventions import HELD_OUT, OPPOSITE, RANDOM
 from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.result import AuditResult
 from causalecg.audits.score_set import ScoreSet
 from causalecg.audits.suite import run_suite
-from causalecg.audits.wording import HELD_OUT
 from causalecg.benchmark import dial
 from causalecg.benchmark.cells import Cell
 from causalecg.errors import InputError

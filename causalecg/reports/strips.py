@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from causalecg.audits.ecg_reliance import OPPOSITE
+from causalecg.audits.interventions import OPPOSITE
 from causalecg.reports.paper import ecg_paper
 
 if TYPE_CHECKING:

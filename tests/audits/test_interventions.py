@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -130,3 +131,24 @@ def test_lists_are_parsed_with_their_commas() -> None:
 def test_the_same_severity_needs_a_severity(table: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="needs a severity scale"):
         intervene(DEFAULT_SUITE[4], table, SimpleNamespace(path="x"), severity=None, seed=0)  # type: ignore[arg-type]
+
+
+def test_an_undefined_severity_has_no_donor(table: pd.DataFrame) -> None:
+    levels = table["severity_x"].astype(float).where(table.index % 4 != 0, -1.0).where(table.index % 4 != 1)
+    donors = draw_donors(
+        table.assign(severity_x=levels), answer="any", severity="severity_x", rng=np.random.default_rng(0)
+    )
+    assert (donors[table.index % 4 < 2] == -1).all()
+    assert (donors[table.index % 4 >= 2] >= 0).all()
+    assert (table.index[donors[donors >= 0]] % 4 >= 2).all()
+
+
+def test_where_nobody_qualifies_it_is_quick() -> None:
+    n = 30_000
+    table = pd.DataFrame(
+        {"question_id": "q", "patient_ids": [[f"p{i}"] for i in range(n)], "answer": [["yes"]] * n}
+    )  # fmt: skip
+    start = time.process_time()
+    donors = draw_donors(table, answer="opposite", severity=None, rng=np.random.default_rng(0))
+    assert (donors == -1).all()
+    assert time.process_time() - start < 5

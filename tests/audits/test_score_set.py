@@ -119,3 +119,113 @@ def test_no_answer_is_a_wrong_answer() -> None:
     )  # fmt: skip
     found = Outcomes(ScoreSet(items, scores, {"x": {}}), "test").answers("x", "intact")
     assert found.correct.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.assign(status=["answered"] * 4 + ["fine"] * 116), "row 5 has the status 'fine'"),
+        (lambda t: t.assign(draw=["0"] * 7 + [""] * 113), "row 8 has the draw ''"),
+        (lambda t: t.assign(draw=["0"] * 7 + ["first"] * 113), "row 8 has the draw 'first'"),
+        (
+            lambda t: t.assign(answer=["yes", *list(t["answer"][1:-1]), "maybe"]),
+            "row 120: item 59 has another answer",
+        ),
+        (lambda t: t.assign(patient_id=["x"] + ["y"] * 119), "row 2: item 0 has another patient_id"),
+        (lambda t: t.assign(split=["test"] + ["valid"] * 119), "row 2: item 0 has another split"),
+        (lambda t: t.assign(split=["test"] * 119 + [""]), "row 120 has no split"),
+        (lambda t: t.assign(answer=["", *list(t["answer"][1:])]), "row 1 has no answer"),
+        (lambda t: t.assign(intervention=["intact"] + ["swap"] * 119), "row 2: no intervention is called 'swap'"),
+        (lambda t: t.assign(run_id=["a"] + [""] * 119), "row 2 has no run_id"),
+        (lambda t: t.assign(role=["oracle"] + ["audited"] * 119), "row 2: run theirs has another role"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_bad_row_is_named(tmp_path, rows, change, says: str, kind: str) -> None:
+    path = tmp_path / f"theirs.{kind}"
+    table = change(pd.DataFrame(rows))
+    if kind == "csv":
+        table.to_csv(path, index=False)
+    else:
+        kept = [{key: value for key, value in row.items() if value != ""} for row in table.to_dict("records")]
+        for row in kept:
+            if "draw" in table.columns:
+                row.setdefault("draw", "")
+        path.write_text("\n".join(json.dumps(row) for row in kept).replace("NaN", "null"))
+    with pytest.raises(InputError, match=says):
+        ScoreSet.open(path)
+
+
+MINIMUM = ["item_id", "intervention", "answer_given", "answer"]
+
+
+def test_the_documented_minimum_gets_the_opposite_answer_where_there_are_two(tmp_path, rows) -> None:
+    pd.DataFrame(rows)[MINIMUM].to_csv(tmp_path / "t.csv", index=False)
+    found = {r.name: r for r in run_suite(ScoreSet.open(tmp_path / "t.csv"))}
+    assert found["follow_rate"].estimate == 1.0
+    assert found["follow_rate"].verdict == "pass"
+
+
+def test_the_minimum_with_three_answers_is_not_assessed(tmp_path, rows) -> None:
+    table = pd.DataFrame(rows)[MINIMUM]
+    table["answer"] = [("yes", "no", "maybe")[i % 3] for i in table["item_id"]]
+    table.assign(answer_expected="").to_csv(tmp_path / "t.csv", index=False)
+    found = {r.name: r for r in run_suite(ScoreSet.open(tmp_path / "t.csv"))}
+    assert found["follow_rate"].verdict == "not assessed"
+    assert "answer_expected" in found["follow_rate"].note
+
+
+def test_disjoint_items_are_not_assessed(tmp_path, rows) -> None:
+    every = [
+        {**row, "intervention": what}
+        for row in rows
+        if row["intervention"] == "intact" and row["item_id"] >= 30
+        for what in ("no_ecg", "other_patient[answer=any]", "other_patient[answer=opposite]", "wording[held_out]",
+                     "wording[seen]", "wording[style=other]")
+    ]  # fmt: skip
+    intact = [row for row in rows if row["intervention"] == "intact" and row["item_id"] < 30]
+    oracle = [{**row, "run_id": "o", "role": "oracle"} for row in every]
+    mine = [{**row, "run_id": "m", "role": "audited"} for row in [*every, *intact]]
+    oracle += [{**row, "run_id": "o", "role": "oracle"} for row in intact]
+    pd.DataFrame([*mine, *oracle]).to_csv(tmp_path / "t.csv", index=False)
+    for result in run_suite(ScoreSet.open(tmp_path / "t.csv"), "full", run_id="m"):
+        assert result.name == "accuracy" or result.verdict == "not assessed"
+
+
+def test_an_oracle_that_shares_no_item_is_left_out(tmp_path, rows) -> None:
+    mine = [{**row, "run_id": "m", "role": "audited"} for row in rows]
+    oracle = [{**row, "item_id": f"o{row['item_id']}", "run_id": "o", "role": "oracle"} for row in rows]
+    pd.DataFrame([*mine, *oracle]).to_csv(tmp_path / "t.csv", index=False)
+    found = {r.name: r for r in run_suite(ScoreSet.open(tmp_path / "t.csv"), run_id="m")}
+    assert found["follow_rate"].verdict == "pass"
+    assert "oracle" not in found["follow_rate"].threshold
+
+
+def test_blanks_and_gaps(tmp_path, rows) -> None:
+    table = pd.DataFrame(rows).astype({"patient_id": "string", "answer_expected": "string"})
+    table.loc[table["item_id"] == 1, "patient_id"] = pd.NA
+    table.loc[0, "answer_given"] = None
+    table["answer"] = table["answer"].map({"yes": 1, "no": 0}).astype("Int64")
+    table["answer_given"] = table["answer_given"].map({"yes": 1.0, "no": 0.0})  # floats, as there is a gap
+    table["answer_expected"] = table["answer_expected"].map({"yes": 1, "no": 0}).astype("Int64")
+    table["draw"] = 1
+    for kind in ("parquet", "csv"):
+        path = tmp_path / f"t.{kind}"
+        table.to_parquet(path) if kind == "parquet" else table.to_csv(path, index=False)
+        opened = ScoreSet.open(path)
+        assert opened.items.set_index("item_id").loc["1", "patient_ids"] == ["1"]
+        assert opened.scores["status"].tolist() == ["empty"] + ["answered"] * 119
+        assert set(opened.scores["draw"]) == {0}
+        found = {r.name: r for r in run_suite(opened)}
+        assert found["accuracy"].estimate == pytest.approx(59 / 60)
+        assert "1 items without an answer count as wrong" in found["accuracy"].note
+        assert found["follow_rate"].estimate == 1.0
+
+
+def test_the_question_text_is_the_question(tmp_path, rows) -> None:
+    table = pd.DataFrame(rows)
+    words = table["item_id"].map(lambda i: ("Is there AF?", "Is it normal?")[i // 30])
+    swapped = table["intervention"] != "intact"
+    table.assign(question=words.where(~swapped, words + " Really?")).to_csv(tmp_path / "t.csv", index=False)
+    items = ScoreSet.open(tmp_path / "t.csv").items
+    assert set(items["question_id"]) == set(items["template_id"]) == {"Is there AF?", "Is it normal?"}
