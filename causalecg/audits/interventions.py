@@ -61,7 +61,8 @@ class Changed:
     """Items after an intervention.
 
     ``table``: those it can be applied to, with ``ecg_ids``, ``question`` and ``wording_id`` as the model gets them,
-    ``donor_ecg_ids`` (list or ``None``) and ``answer_expected`` (the donor's true answer, or ``None``).
+    ``donor_ecg_ids``, ``donor_patient_ids`` (lists or ``None``) and ``answer_expected`` (the donor's true answer, or
+    ``None``).
     ``left_out``: how many items it cannot be applied to.
     """
 
@@ -110,7 +111,7 @@ def intervene(
     require_known(name)
     rng = np.random.default_rng([seed, zlib.crc32(name.encode()), draw])
     kind, _, options = name.rstrip("]").partition("[")
-    plain = table.assign(donor_ecg_ids=None, answer_expected=None)
+    plain = table.assign(donor_ecg_ids=None, donor_patient_ids=None, answer_expected=None)
     if kind == "intact":
         return Changed(plain, 0)
     if kind == "no_ecg":
@@ -131,6 +132,8 @@ def _swapped(table: pd.DataFrame, donors: np.ndarray) -> Changed:
     theirs = [list(ids) for ids in table["ecg_ids"].iloc[at]]
     kept["ecg_ids"] = theirs
     kept["donor_ecg_ids"] = pd.Series(theirs, index=kept.index, dtype=object)
+    patients = [list(ids) for ids in table["patient_ids"].iloc[at]]
+    kept["donor_patient_ids"] = pd.Series(patients, index=kept.index, dtype=object)
     kept["answer_expected"] = pd.Series([list(a) for a in table["answer"].iloc[at]], index=kept.index, dtype=object)
     return Changed(kept.reset_index(drop=True), len(table) - len(kept))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -55,7 +56,22 @@ def _run(folder: Path, cohort: Cohort, environment: str | None) -> Model:
     run = Run.open(folder)
     if run.record["cohort_hash"] != cohort.hash:
         raise InputError(f"the run in {folder} was trained on another cohort than {cohort.path}")
-    about = {"role": run.arm.role, "arm": str(run.arm), "seed": run.record["seed"]}
+    own = run.config.environment
+    if environment is not None and own is not None and environment != own:
+        raise InputError(
+            f"the run in {folder} was trained in environment {own}, and may have learned from test patients of "
+            f"{environment}; leave --environment out"
+        )
+    balance = run.balance()
+    estimand = run.estimand
+    about = {
+        "role": run.arm.role,
+        "arm": str(run.arm),
+        "seed": run.record["seed"],
+        "graph": _graph(run.graph),
+        "estimand": None if estimand is None else estimand.to_dict(),
+        "balance": None if balance is None else json.loads(balance.to_json(orient="records", double_precision=15)),
+    }
     return Model(
         folder.resolve().name,
         run.scorer(),
@@ -64,6 +80,17 @@ def _run(folder: Path, cohort: Cohort, environment: str | None) -> Model:
         environment or run.config.environment,
         run.config.template_ids,
     )
+
+
+def _graph(name_or_file: str) -> dict[str, Any] | None:
+    """The graph itself, so that it can be drawn without its file; ``None`` where that has gone."""
+    from structural_models.errors import GraphError
+    from structural_models.graph_files import load_graph
+
+    try:
+        return load_graph(name_or_file).to_dict()
+    except GraphError:
+        return None
 
 
 def _made_by(text: str) -> Scorer:

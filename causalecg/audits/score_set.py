@@ -97,4 +97,15 @@ def _read_folder(folder: Path) -> ScoreSet:
     if record["schema_version"] != SCHEMA_VERSION:
         raise InputError(f"{folder} has score schema {record['schema_version']}, this version reads {SCHEMA_VERSION}")
     scores = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+    for run in record["runs"].values():
+        run["notes"] = [*run.get("notes", []), *_unfinished(run)]
     return ScoreSet(pd.read_parquet(folder / "items.parquet"), scores, record["runs"])
+
+
+def _unfinished(run: dict[str, Any]) -> list[str]:
+    return [
+        f"{split}: {name} is incomplete; run 'causalecg score' again to finish it"
+        for split, asked in run.get("asked", {}).items()
+        for name, planned in asked.items()
+        if not planned["done"]
+    ]

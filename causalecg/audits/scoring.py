@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ import pandas as pd
 import torch
 
 from adjusters.contract import Scorer, decide
-from causalecg.audits.interventions import DEFAULT_SUITE, intervene
+from causalecg.audits.interventions import DEFAULT_SUITE, Changed, intervene
 from causalecg.audits.progress import bar
-from causalecg.audits.roles import ROLES
-from causalecg.audits.score_set import SCHEMA_VERSION, SCORE_COLUMNS
+from causalecg.audits.run_records import finish, note, plan, record_run
+from causalecg.audits.score_set import SCORE_COLUMNS
 from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
 from causalecg.training.tables import rows_of
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
 
 _PART = 5000
+_DONOR_COLUMNS = ("donor_ecg_ids", "donor_patient_ids", "answer_expected")
 _KEPT_COLUMNS = (
     "item_id", "source", "split", "patient_ids", "ecg_ids", "template_id", "question_id", "question_type", "topic",
     "style", "wording_id", "question", "candidates", "kind", "answer", "environment", "group",
@@ -61,64 +62,88 @@ def score(
         run: what is recorded about the model: role (default "audited"), arm, seed, ...
         severity: severity column, for donors of the same severity.
         draws: donors or wordings per item.
-        max_items: only the first so many items of the split.
+        max_items: only the first so many items of the split. Donors and wordings are those of the whole split.
         environment, template_ids: which items.
         progress: show a bar.
 
-    Returns ``out``. Parts that are there already are not scored again.
+    Returns ``out``. Parts that are there already are not scored again. What is asked is recorded in ``runs.json``
+    before, and marked as done after, so that part of the rows is never taken for all of them.
 
-    Raises InputError for an unknown split, intervention or role, or when ``out`` holds another model of this name.
+    Raises InputError for an unknown split, intervention or role, when ``out`` holds another model of this name, or the
+    same one asked otherwise (other items, severity, environment, templates or number of draws).
     """
     out = Path(out)
     table = rows_of(cohort, split, environment=environment, template_ids=template_ids)
-    whole = len(table)
-    if max_items is not None:
-        table = table.iloc[:max_items].reset_index(drop=True)
+    kept = table if max_items is None else table.iloc[:max_items]
+    how = {
+        "max_items": max_items,
+        "severity": severity,
+        "environment": environment,
+        "template_ids": list(template_ids),
+    }
+    jobs = [(name, draw) for name in interventions for draw in range(draws if "[" in name else 1)]
+    changed = {
+        job: _of_items(intervene(job[0], table, cohort, severity=severity, seed=seed, draw=job[1]), kept)
+        for job in jobs
+    }
+    planned = {
+        name: {
+            **how,
+            "draws": sum(what == name for what, _ in jobs),
+            "rows": sum(len(changed[j]) for j in jobs if j[0] == name),
+        }
+        for name in interventions
+    }
     about = {"model": run_id, "role": "audited", **(run or {}), "cohort_hash": cohort.hash, "seed_of_donors": seed}
-    _record_run(out, run_id, about)
-    _record_items(out, _with_majority(table, cohort, environment), severity)
+    record_run(out, run_id, about)
+    plan(out, run_id, split, planned)
+    _record_items(out, _with_majority(kept.reset_index(drop=True), cohort, environment), severity)
     if isinstance(scorer, torch.nn.Module):
         scorer.eval()
-    jobs = [(name, draw) for name in interventions for draw in range(draws if "[" in name else 1)]
     caching = getattr(scorer, "caching", nullcontext)
-    with bar(f"scoring {run_id} on {split}", len(jobs) * len(table), progress) as advance, caching():
-        for name, draw in jobs:
-            left_out = _score_one(
-                scorer, cohort, table, name, draw, run_id, out / "scores", severity, seed, batch_size, split, advance
-            )
-            if left_out:
-                _note(out, run_id, f"{split}: {left_out} of {len(table)} items have no {name}")
-    if whole > len(table):
-        _note(out, run_id, f"{split}: the first {len(table)} of {whole} items")
+    (out / "scores").mkdir(exist_ok=True)
+    with bar(f"scoring {run_id} on {split}", sum(map(len, changed.values())), progress) as advance, caching():
+        for (name, draw), rows in changed.items():
+            _score_one(scorer, cohort, rows, name, draw, run_id, out / "scores", batch_size, split, advance)
+            if len(rows) < len(kept):
+                note(out, run_id, f"{split}: {len(kept) - len(rows)} of {len(kept)} items have no {name}")
+    finish(out, run_id, split, planned)
+    if len(kept) < len(table):
+        note(out, run_id, f"{split}: the first {len(kept)} of {len(table)} items")
     return out
+
+
+def _of_items(changed: Changed, kept: pd.DataFrame) -> pd.DataFrame:
+    table = changed.table
+    return table[table["item_id"].isin(set(kept["item_id"]))].reset_index(drop=True)
 
 
 def _score_one(
     scorer: Scorer,
     cohort: Cohort,
-    table: pd.DataFrame,
+    rows: pd.DataFrame,
     name: str,
     draw: int,
     run_id: str,
     folder: Path,
-    severity: str | None,
-    seed: int,
     batch_size: int,
     split: str,
     advance: Any,
-) -> int:
-    """One intervention; returns how many items it cannot be applied to."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = "--".join(re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-") for text in (run_id, split, name)) + f"--{draw}"
-    changed = intervene(name, table, cohort, severity=severity, seed=seed, draw=draw)
-    for number, start in enumerate(range(0, len(changed.table), _PART)):
-        part = changed.table.iloc[start : start + _PART].reset_index(drop=True)
+) -> None:
+    """One intervention, in parts; a part that is there is kept, whatever its length."""
+    stem = "--".join(re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-") for text in (run_id, split, name))
+    # Names that differ only in their marks must not share a file.
+    stem += f"--{draw}--{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+    for number, start in enumerate(range(0, len(rows), _PART)):
+        part = rows.iloc[start : start + _PART].reset_index(drop=True)
         path = folder / f"{stem}--{number}.parquet"
-        if path.exists() and len(pd.read_parquet(path, columns=["item_id"])) == len(part):
+        if path.exists():
+            if list(pd.read_parquet(path, columns=["item_id"])["item_id"]) != list(part["item_id"]):
+                raise InputError(f"{path} holds answers to other items; choose another --out")
             advance(len(part))
             continue
         answers = _answers(scorer, cohort, part, batch_size, advance)
-        frame = part[["item_id", "question", "wording_id", "donor_ecg_ids", "answer_expected"]].assign(
+        frame = part[["item_id", "question", "wording_id", *_DONOR_COLUMNS]].assign(
             run_id=run_id,
             intervention=name,
             draw=draw,
@@ -129,7 +154,6 @@ def _score_one(
         partial = path.with_name(f".{path.name}.partial")
         frame[list(SCORE_COLUMNS)].to_parquet(partial, index=False)
         partial.replace(path)
-    return changed.left_out
 
 
 def _answers(scorer: Scorer, cohort: Cohort, part: pd.DataFrame, batch_size: int, advance: Any) -> dict[str, list[Any]]:
@@ -183,37 +207,4 @@ def _record_items(out: Path, table: pd.DataFrame, severity: str | None) -> None:
         kept = pd.concat([before, new], ignore_index=True)
     partial = path.with_name(".items.parquet.partial")
     kept.to_parquet(partial, index=False)
-    partial.replace(path)
-
-
-def _record_run(out: Path, run_id: str, about: dict[str, Any]) -> None:
-    if about["role"] not in ROLES:
-        raise InputError(f"role '{about['role']}' is none of {', '.join(ROLES)}")
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "runs.json"
-    record: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "runs": {}}
-    if path.exists():
-        record = json.loads(path.read_text())
-    for name, other in record["runs"].items():
-        if other["cohort_hash"] != about["cohort_hash"]:
-            raise InputError(f"{out} holds scores on another cohort (run {name}); choose another --out")
-    before = record["runs"].get(run_id)
-    if before is not None and {**before, "notes": None} != {**about, "notes": None}:
-        raise InputError(f"{out} holds another model called {run_id}; choose another name or another --out")
-    record["runs"][run_id] = {"notes": [], **(before or about)}
-    _write(path, record)
-
-
-def _note(out: Path, run_id: str, sentence: str) -> None:
-    path = out / "runs.json"
-    record = json.loads(path.read_text())
-    notes = record["runs"][run_id].setdefault("notes", [])
-    if sentence not in notes:
-        notes.append(sentence)
-        _write(path, record)
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
     partial.replace(path)

@@ -83,7 +83,10 @@ def run_cell(cell: Cell, plan: Plan) -> str:
 
 
 def finished_cells(out: Path) -> list[Cell]:
-    """Cells of a comparison that have been scored, of the seeds that every arm has. InputError when there are none."""
+    """Cells of a comparison that have been scored, of the seeds that every arm has, arms in the order they were given.
+
+    InputError when there are none.
+    """
     import json
 
     from causalecg.errors import InputError
@@ -96,4 +99,7 @@ def finished_cells(out: Path) -> list[Cell]:
     whole = {s for s in {cell.seed for cell in found} if {c.arm for c in found if c.seed == s} == arms}
     if not whole:
         raise InputError(f"{out} has no seed that every arm has finished; run 'causalecg compare' again")
-    return [cell for cell in found if cell.seed in whole]
+    # Comparisons of earlier versions do not record the order.
+    order = json.loads((out / "compare.json").read_text()).get("arms", [])
+    place = {arm: i for i, arm in enumerate(dict.fromkeys([*order, *(cell.arm for cell in found)]))}
+    return sorted((cell for cell in found if cell.seed in whole), key=lambda cell: (cell.seed, place[cell.arm]))

@@ -52,7 +52,7 @@ def run_comparison(
     have = set(items["split"])
     splits = tuple(name for name in ("test", "test_unbiased", "test_natural") if name in have)
     plan = Plan(cohort.path.resolve(), out.resolve(), config, splits, audit_items)
-    _claim(out, cohort, config, audit_items)
+    _claim(out, cohort, config, audit_items, names)
     # Seeds outermost: a stopped comparison has complete seeds rather than complete arms.
     cells = [Cell(name, seed) for seed in range(seeds) for name in names]
     todo = [cell for cell in cells if not (out / "scores" / cell.name / DONE).exists()]
@@ -60,8 +60,8 @@ def run_comparison(
     return cells
 
 
-def _claim(out: Path, cohort: Cohort, config: RunConfig, audit_items: int) -> None:
-    """Record what this comparison is of, or check that it is the one recorded."""
+def _claim(out: Path, cohort: Cohort, config: RunConfig, audit_items: int, arms: Sequence[str]) -> None:
+    """Record what this comparison is of, or check that it is the one recorded; new arms join those that are there."""
     record = {
         "cohort_hash": cohort.hash,
         "cohort": cohort.meta["name"],
@@ -74,13 +74,18 @@ def _claim(out: Path, cohort: Cohort, config: RunConfig, audit_items: int) -> No
         differs = [key for key, value in record.items() if found.get(key) != value]
         if differs:
             raise InputError(f"{out} holds a comparison with another {differs[0]}; choose another --out")
+        _write(path, {**found, "arms": list(dict.fromkeys([*found.get("arms", []), *arms]))})
         return
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty and holds no comparison; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
+    _write(path, {**record, "arms": list(arms)})
+
+
+def _write(path: Path, record: dict[str, object]) -> None:
     partial = path.with_name(".compare.json.partial")
-    partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
-    partial.rename(path)
+    partial.write_text(json.dumps(record, indent=2) + "\n")
+    partial.replace(path)
 
 
 def _run_all(cells: Sequence[Cell], plan: Plan, processes: int, progress: bool) -> None:

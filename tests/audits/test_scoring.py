@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from causalecg.audits.interventions import DEFAULT_SUITE, OPPOSITE
+from causalecg.audits.loading import load_model
+from causalecg.audits.score_set import ScoreSet
+from causalecg.audits.scoring import score
+from causalecg.audits.suite import run_suite
+from causalecg.benchmark.cohort import simulate_cohort
+from causalecg.cohort.schema import Cohort
+from causalecg.errors import InputError
+from causalecg.reports.build import write_report
+from causalecg.reports.declared import declared
+from structural_models.graph import preset
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Cohort:
+    folder = tmp_path_factory.mktemp("c") / "c"
+    simulate_cohort(folder, items=120, test_items=80, rho=0.9, rate_hz=50, seconds=2, progress=False)
+    return Cohort.open(folder)
+
+
+def first_candidate(batch) -> torch.Tensor:
+    return torch.zeros(batch.candidate_ids.shape).masked_fill(batch.padding, float("-inf"))
+
+
+def scored(cohort: Cohort, out, name: str = "m", scorer=first_candidate, **options):
+    options = {"split": "test", "progress": False, "severity": "severity_simulated"} | options
+    return ScoreSet.open(score(scorer, cohort, run_id=name, out=out, **options))
+
+
+def test_donors_are_those_of_the_whole_split(cohort: Cohort, tmp_path) -> None:
+    whole, few = (scored(cohort, tmp_path / str(n), max_items=n).scores for n in (None, 25))
+    keys = ["item_id", "intervention", "draw"]
+    both = few.merge(whole, on=keys, suffixes=("", "_whole"))
+    assert len(both) == len(few) > 25 * 5
+    assert both["question"].tolist() == both["question_whole"].tolist()
+    swapped = both[both["donor_ecg_ids"].notna()]
+    for column in ("donor_ecg_ids", "donor_patient_ids"):
+        pairs = zip(swapped[column], swapped[f"{column}_whole"], strict=True)
+        assert all(list(a) == list(b) for a, b in pairs)
+    opened = ScoreSet.open(tmp_path / "25")
+    assert "not named" not in {r.name: r for r in run_suite(opened)}["follow_rate"].note
+
+
+@pytest.mark.parametrize("change", [{"max_items": 30}, {"severity": None, "interventions": ("intact",)}, {"draws": 2}])
+def test_the_same_run_asked_otherwise_is_refused(cohort: Cohort, tmp_path, change) -> None:
+    before = scored(cohort, tmp_path / "s").scores
+    with pytest.raises(InputError, match=f"with another {next(iter(change))}"):
+        scored(cohort, tmp_path / "s", **change)
+    assert len(ScoreSet.open(tmp_path / "s").scores) == len(before)
+
+
+def test_names_that_differ_in_marks_do_not_share_a_file_and_order_is_kept(cohort: Cohort, tmp_path) -> None:
+    for name in ("z b", "z-b", "a"):
+        found = scored(cohort, tmp_path / "s", name, interventions=("intact",))
+    assert list(found.runs) == ["z b", "z-b", "a"]
+    assert found.scores["run_id"].value_counts().to_dict() == {"z b": 80, "z-b": 80, "a": 80}
+
+
+def test_a_half_scored_folder_is_not_assessed_until_it_is_finished(cohort: Cohort, tmp_path) -> None:
+    calls = 0
+
+    def stops(batch) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > len(DEFAULT_SUITE) - 1:
+            raise KeyboardInterrupt
+        return first_candidate(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        scored(cohort, tmp_path / "s", scorer=stops)
+    opened = ScoreSet.open(tmp_path / "s")
+    assert any("is incomplete" in note for note in opened.runs["m"]["notes"])
+    half = {r.name: r for r in run_suite(opened)}
+    assert half["follow_rate"].verdict == "not assessed"
+    assert "has not finished" in half["follow_rate"].note
+    whole = scored(cohort, tmp_path / "s")
+    assert not any("incomplete" in note for note in whole.runs["m"]["notes"])
+    assert {r.name: r for r in run_suite(whole)}["follow_rate"].verdict != "not assessed"
+
+
+def test_every_split_is_in_the_table_of_runs(cohort: Cohort, tmp_path) -> None:
+    scored(cohort, tmp_path / "s", "both")
+    scored(cohort, tmp_path / "s", "both", split="test_unbiased", interventions=("intact",))
+    opened = scored(cohort, tmp_path / "s", "other", split="test_unbiased")
+    results = [r for name in opened.runs for r in run_suite(opened, run_id=name, replicates=100)]
+    assert {r.measure.rpartition(" ")[2] for r in results if r.run_id == "other" and r.interval} == {"test_unbiased"}
+    write_report(tmp_path / "r", score_set=opened, results=results)
+    both, other = json.loads((tmp_path / "r" / "report.json").read_text())["arms"]
+    assert {"test", "test_unbiased"} <= both.keys()
+    assert "test_unbiased" in other and "test" not in other
+    right = opened.scores.merge(opened.items, on="item_id").query(
+        "run_id == 'both' and split == 'test_unbiased' and intervention == 'intact'"
+    )
+    hits = [set(a) == set(b) for a, b in zip(right["answer_given"], right["answer"], strict=True)]
+    assert both["test_unbiased"]["estimate"] == pytest.approx(np.mean(hits))
+
+
+def a_run(cohort: Cohort, environment: str | None) -> SimpleNamespace:
+    balance = pd.DataFrame({"covariate": ["s"], "level": ["1"], "smd_before": [0.9], "smd_after": [np.nan]})
+    return SimpleNamespace(
+        record={"cohort_hash": cohort.hash, "seed": 3},
+        arm=SimpleNamespace(role="audited"),
+        config=SimpleNamespace(environment=environment, template_ids=()),
+        graph="finding_mediated",
+        estimand=None,
+        severity_column="severity_simulated",
+        balance=lambda: balance,
+        scorer=lambda: first_candidate,
+    )
+
+
+def test_a_run_brings_its_graph_and_balance_but_no_other_environment(cohort: Cohort, tmp_path, monkeypatch) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    monkeypatch.setattr("causalecg.training.run.Run.open", lambda folder: a_run(cohort, "north"))
+    with pytest.raises(InputError, match="trained in environment north"):
+        load_model(str(tmp_path / "run"), cohort, environment="south")
+    assert load_model(str(tmp_path / "run"), cohort, environment="north").environment == "north"
+    monkeypatch.setattr("causalecg.training.run.Run.open", lambda folder: a_run(cohort, None))
+    model = load_model(str(tmp_path / "run"), cohort)
+    opened = scored(cohort, tmp_path / "s", scorer=model.scorer, run=model.about, interventions=("intact",))
+    found = declared(opened.runs, ["m"])
+    assert found.graph is not None and found.graph.to_dict() == preset("finding_mediated").to_dict()
+    assert found.balance["m"]["smd_before"].tolist() == [0.9]
+    assert str(tmp_path) not in (tmp_path / "s" / "runs.json").read_text()
+
+
+def test_no_graph_is_declared_by_a_table_of_answers() -> None:
+    assert declared({"m": {"role": "audited"}}, ["m"]).graph is None
+
+
+def test_every_item_of_a_swap_names_its_donor(cohort: Cohort, tmp_path) -> None:
+    found = scored(cohort, tmp_path / "s", interventions=(OPPOSITE, "intact"))
+    owner = cohort.ecgs.set_index("ecg_id")["patient_id"]
+    swapped = found.scores[found.scores["intervention"] == OPPOSITE]
+    for row in swapped.itertuples():
+        assert [owner[ecg] for ecg in row.donor_ecg_ids] == list(row.donor_patient_ids)
