@@ -164,6 +164,11 @@ class EncoderProjectorLLM(nn.Module):
         if len(present):
             tokens, pooled = self._encode(batch, present)
             flat = flat.index_copy(0, present, pooled.to(flat.dtype))
+            if tokens.shape[1] != empty.shape[1]:
+                raise ContractError(
+                    f"an ECG became {tokens.shape[1]} tokens, but the encoder or projector says {empty.shape[1]}; "
+                    "correct its attribute 'tokens', or leave it out"
+                )
             filled = empty.to(tokens.dtype).index_copy(0, present, tokens)
         else:
             filled = empty

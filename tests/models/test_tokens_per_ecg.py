@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from adjusters.contract import negative_log_likelihood
+from adjusters.contract import ContractError, negative_log_likelihood
 from causalecg.models.composite import EncoderProjectorLLM
 from causalecg.models.config import ModelConfig
 from causalecg.models.pretrained import build_model
@@ -80,3 +80,9 @@ def test_a_strangers_encoder_is_asked_without_a_trace(strange, batch, mode: bool
     assert all(torch.equal(value, state[name]) for name, value in strange.state_dict().items())
     assert_alone_as_together(strange.eval(), batch)
     assert_alone_as_together(strange, batch.replace(ecg=batch.ecg[..., :100]))
+
+
+def test_a_wrong_number_of_tokens_is_said(strange, batch) -> None:
+    strange.projector.tokens = 7
+    with pytest.raises(ContractError, match="an ECG became 10 tokens, but the encoder or projector says 7"):
+        strange(batch)
