@@ -64,6 +64,50 @@ def test_score_audit_report(place: Path) -> None:
     run("audit", "few", cwd=place, code=3)  # required audits lack their rows
 
 
+def answers(folder: Path, name: str, **runs: bool) -> None:
+    """A table of answers: run -> does it read the ECG (or always say yes)?"""
+    rows = ["run_id,item_id,intervention,answer_given,answer"]
+    for run_id, reads in runs.items():
+        for i in range(100):
+            truth, other = ("yes", "no") if i % 2 else ("no", "yes")
+            for what, shown in (
+                ("intact", truth), ("other_patient[answer=opposite]", other), ("wording[held_out]", truth)
+            ):  # fmt: skip
+                rows.append(f"{run_id},{i},{what},{shown if reads else 'yes'},{truth}")
+    (folder / name).write_text("\n".join(rows) + "\n")
+
+
+def test_the_exit_code_is_that_of_the_worst_run_and_of_the_required_audits(tmp_path: Path) -> None:
+    answers(tmp_path, "t.csv", sound=True, constant=False)
+    done = run("audit", "t.csv", "--out", "a", cwd=tmp_path, code=1)
+    assert "sound: pass" in done.stdout and "constant: fail" in done.stdout
+    assert run("audit", "t.csv", "--run", "sound", cwd=tmp_path).stdout.count("constant") == 0
+    some = run("audit", "t.csv", "--run", "sound", "--suite", "accuracy", "--json", cwd=tmp_path, code=3)
+    assert json.loads(some.stdout)["verdict"] == "not assessed"
+    assert "no run is called 'x'" in run("audit", "t.csv", "--run", "x", cwd=tmp_path, code=2).stderr
+    run("report", "t.csv", cwd=tmp_path)
+    assert "What is assumed" not in (tmp_path / "t-report" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_another_cohort_is_refused(place: Path, tmp_path: Path) -> None:
+    run(
+        "cohort", "simulate", "--rho", "0.9", "--items", "40", "--test-items", "20", "--rate", "50", "--seed", "9",
+        "--out", "other", cwd=place,
+    )  # fmt: skip
+    run("score", "run-none", "--cohort", "c", "--out", "mine", "--interventions", "intact", cwd=place)
+    for command in ("audit", "report"):
+        refused = run(command, "mine", "--cohort", "other", cwd=place, code=2)
+        assert "scored on another cohort" in refused.stderr
+    run("compare", "--cohort", "c", "--arms", "question_only,none", "--seeds", "1", "--config", "tiny.toml",
+        "--audit-items", "30", "--out", "cmp", cwd=place)  # fmt: skip
+    assert "arms on another cohort" in run("report", "cmp", "--cohort", "other", cwd=place, code=2).stderr
+    run("report", "cmp", "--cohort", "c", "--out", "elsewhere", cwd=place)
+    record = json.loads((place / "elsewhere" / "report.json").read_text())
+    assert [row["label"] for row in record["arms"]] == ["question_only", "none"]
+    assert (place / "elsewhere" / "comparison.json").exists()
+
+
 @pytest.mark.slow
 def test_a_factory_of_the_users_own(place: Path) -> None:
     (place / "mine.py").write_text(

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -17,7 +18,7 @@ from causalecg.reports.figures import balance_figure, forest_figure, graph_figur
 from causalecg.reports.paper import ecg_paper
 from structural_models.graph import PRESETS, preset
 
-NASTY = '<script>alert("x")</script><img src=x onerror=alert(1)>&"\'|`'
+NASTY = '<script>alert("x")</script><img src=x onerror=alert(1)>&"\'|`$_{a}^ \\x [l](u) ![i](u) *b*_c_\r\n# h'
 
 
 def score_set(name: str) -> ScoreSet:
@@ -129,6 +130,68 @@ def test_figures_are_svg(name: str) -> None:
 
 def test_the_back_door_path_is_red() -> None:
     assert graph_figure(preset("severity_visible")).count("#c0392b") > 0
+
+
+def test_markdown_shows_text_from_data_literally(page: str, tmp_path) -> None:
+    text = (tmp_path / "r" / "report.md").read_text()
+    assert "\r" not in text
+    assert not any(line.startswith("# h") for line in text.splitlines())
+    for mark in ("[l]", "![i]", "*b*", "_c_", '&"', "<img", " |`"):
+        assert mark not in text
+    assert r"\[l\](u)" in text and r"\*b\*\_c\_" in text and "&amp;" in text
+
+
+def many_runs(count: int) -> tuple[ScoreSet, list]:
+    first = score_set("judged")
+    parts = [first]
+    for i in range(count):
+        other = score_set(f"other{i}")
+        parts.append(ScoreSet(other.items, other.scores, {f"other{i}": {"role": "unadjusted"}}))
+    scores = ScoreSet.concat(parts)
+    results = run_suite(scores, run_id="judged", replicates=50)
+    for i in range(count):
+        results += [replace(result, run_id=f"other{i}", note="n" * 500) for result in results[:7]]
+    return scores, results
+
+
+def test_a_page_over_budget_leaves_out_details_and_says_so(tmp_path) -> None:
+    scores, results = many_runs(60)
+    page = write_report(tmp_path / "r", score_set=scores, results=results).read_text()
+    assert len(page.encode()) <= 300_000
+    assert "Left out to keep this page small: the audits of runs that are not judged" in page
+    assert "judged: follow_rate" in page and "other3: follow_rate" not in page
+    record = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert any(audit["run_id"] == "other3" for audit in record["audits"])
+
+
+def test_the_worst_judged_run_heads_the_page_and_each_is_named(tmp_path) -> None:
+    good, bad, placebo = score_set("good"), score_set("bad"), score_set("shuffled")
+    flipped = [["no"] if a == ["yes"] else ["yes"] for a in bad.scores["answer_given"]]
+    bad = ScoreSet(bad.items, bad.scores.assign(answer_given=flipped), bad.runs)
+    runs = {"shuffled": {"role": "audited", "arm": "placebo:backdoor"}}
+    placebo = ScoreSet(placebo.items, placebo.scores.assign(answer_given=flipped), runs)
+    for order, verdict in (([placebo, good, bad], "fail"), ([placebo, good], "pass")):
+        scores = ScoreSet.concat(order)
+        results = [r for run in scores.runs for r in run_suite(scores, run_id=run, replicates=100)]
+        page = write_report(tmp_path / verdict, score_set=scores, results=results).read_text()
+        record = json.loads((tmp_path / verdict / "report.json").read_text())
+        assert record["verdict"]["verdict"] == verdict
+        assert "shuffled" not in record["verdict"]["runs"]
+        assert "good passes" in page
+        assert ("bad fails" in page) == (verdict == "fail")
+
+
+def test_numbers_that_are_none_are_null_and_not_drawn(tmp_path) -> None:
+    nothing = {"estimate": 0.5, "low": float("nan"), "high": float("nan")}
+    forest_figure([{"label": "a", "test": nothing}, {"label": "b", "test": None}], {"test": "t"})
+    forest_figure([{"label": "a", "test": dict.fromkeys(nothing)}], {"test": "t"})
+    scores = score_set("m")
+    results = run_suite(scores, replicates=50)
+    broken = [replace(r, interval=(float("nan"), float("inf")), p_value=float("nan")) for r in results]
+    json.dumps([r.to_dict() for r in broken], allow_nan=False)
+    page = write_report(tmp_path / "r", score_set=scores, results=broken).read_text()
+    assert "(– to –)" in page and "nan" not in page
+    json.loads((tmp_path / "r" / "report.json").read_text(), parse_constant=lambda name: pytest.fail(name))
 
 
 @pytest.mark.slow
