@@ -65,7 +65,7 @@ def simulate_cohort(
     if items < 8 or tested < 1:
         raise InputError(f"a cohort needs at least 8 training items and 1 test item, not {items} and {tested}")
     if not 0 < d_prime < np.inf:
-        raise InputError(f"d' must be a positive number, not {d_prime}")
+        raise InputError(f"d' must be positive and finite, not {d_prime}")
     require_new(Path(out))
     counts = {"train": items, "valid": max(items // 8, 200), "test": tested}
     total = sum(counts.values())

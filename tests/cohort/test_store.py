@@ -109,7 +109,7 @@ def test_a_table_without_a_column_is_named(cohort, tmp_path, table: str, column:
 
 @pytest.mark.parametrize("d_prime", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_discriminability_that_is_no_number_is_refused(tmp_path, d_prime: float) -> None:
-    with pytest.raises(InputError, match="d' must be a positive number"):
+    with pytest.raises(InputError, match="d' must be positive and finite"):
         simulate_cohort(tmp_path / "c", items=24, test_items=8, rho=0.9, d_prime=d_prime, progress=False)
 
 
