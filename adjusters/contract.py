@@ -304,6 +304,16 @@ class Objective(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         return self.scorer(batch)
 
+    def train(self, mode: bool = True) -> Self:
+        """As torch's, but a module that has parameters and only frozen ones stays in evaluation mode: dropout and
+        running statistics of a frozen copy or a frozen language model would change what it says."""
+        super().train(mode)
+        for module in self.modules() if mode else ():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+        return self
+
     def parameters_of(self, part: str) -> Iterator[nn.Parameter]:
         """Parameters updated in ``part``; by default all of them, which is right when there is one part only."""
         if part not in self.parts:

@@ -149,7 +149,7 @@ class Loop:
         while self.at.epoch < epochs and not self._stopped(stage):
             epoch = self.at.epoch
             order = self._order(stage, rows, epoch)
-            _to_training(self.objective)
+            self.objective.train()
             while self.at.step < len(order):
                 step = self.at.step
                 process = (self.accelerator.process_index,) if self._deals else ()
@@ -415,16 +415,6 @@ def _put_back(objective: nn.Module, tensors: Mapping[str, Tensor]) -> None:
                 continue
             owner, _, own = name.rpartition(".")
             modules[owner].register_buffer(own, value.clone())
-
-
-def _to_training(objective: nn.Module) -> None:
-    """Training mode, apart from modules that have parameters and only frozen ones: dropout and running statistics of a
-    frozen copy or a frozen language model would change what it says."""
-    objective.train()
-    for module in objective.modules():
-        parameters = list(module.parameters())
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
-            module.eval()
 
 
 def _check_stages(stages: tuple[Stage, ...], objective: Objective) -> None:

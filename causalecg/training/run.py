@@ -168,7 +168,9 @@ class Run:
 
             main: nn.Module = from_pretrained(self.path / "model")
             leads, texts = int(self.record["leads"]), list(self.record["texts"])
-            build = lambda seed: build_model(self.config.model, texts=texts, leads=leads, seed=seed)  # noqa: E731
+            # A folder may not decide that code it names is run.
+            parts = self.config.model.model_copy(update={"trust_remote_code": False})
+            build = lambda seed: build_model(parts, texts=texts, leads=leads, seed=seed)  # noqa: E731
         else:
             assert build is not None
             main = build(self.record["seed"])
@@ -276,7 +278,10 @@ def _adjuster(arm: Arm, words: list[str]) -> Adjuster:
     options = dict(arm.options)
     if words and "words" in option_names(adjuster_class(arm.adjuster)):
         options.setdefault("words", words)
-    return adjuster(arm.adjuster, **options)
+    try:
+        return adjuster(arm.adjuster, **options)
+    except TypeError as error:
+        raise InputError(f"arm {arm} has an option of the wrong type: {error}") from error
 
 
 def _estimand(found: Adjuster, config: RunConfig, cohort: Cohort, severity: str | None) -> Estimand | None:
@@ -305,7 +310,7 @@ def graph_of(config: RunConfig, cohort: Cohort) -> str:
 
 
 def _require_severity(tables: Sequence[pd.DataFrame], column: str, arm: str) -> None:
-    without = sum(int((table[column] < 0).sum()) for table in tables)
+    without = sum(int((table[column] < 0).sum()) for table in tables if column in table.columns)
     if without:
         raise InputError(
             f"arm {arm} needs a severity, which is not defined for {without} of the items to learn from (their answer "

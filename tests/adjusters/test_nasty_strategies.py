@@ -38,12 +38,21 @@ class GroupDRO(Adjuster):
     def __init__(self, rate: float = 0.05) -> None:
         self.rate = rate
 
+    def columns(self, table):
+        yes = np.array(
+            [answer[0] == names[0] for answer, names in zip(table["answer"], table["candidates"], strict=True)]
+        )
+        urgent = np.array([style not in ("plain", "calm") for style in table["style"]])
+        return {"answer_and_style": (2 * yes + urgent).astype(np.int64)}
+
     def attach(self, scorer, *, new_scorer, rng):
         return GroupDROObjective(scorer, self.rate)
 
 
 class GroupDROObjective(Objective):
-    """Groups from what a batch holds (true answer, first word), so that validation rows need no column."""
+    """Groups of answer and style, as the adjuster's columns code them."""
+
+    per_item = False
 
     def __init__(self, scorer, rate: float) -> None:
         super().__init__(scorer)
@@ -51,10 +60,7 @@ class GroupDROObjective(Objective):
         self.register_buffer("q", torch.full((4,), 0.25))
 
     def groups(self, batch) -> torch.Tensor:
-        style = torch.tensor(
-            [(text or "").startswith(("Quick", "Emergency", "Urgent", "Please")) for text in batch.question]
-        )
-        return 2 * batch.answer[:, 0].long() + style.long()
+        return batch.columns["answer_and_style"]
 
     def loss(self, batch, part, *, progress):
         per_item = negative_log_likelihood(self.scorer(batch), batch)
@@ -86,6 +92,7 @@ class ReBias(Adjuster):
 
 class ReBiasObjective(Objective):
     parts = ("g", "f")
+    per_item = False
 
     def __init__(self, scorer, partner) -> None:
         super().__init__(scorer)
@@ -361,7 +368,8 @@ def test_jtt_weighs_what_its_first_model_got_wrong(toy) -> None:
 
 def test_group_dro_raises_the_weight_of_the_groups_with_the_larger_loss(toy) -> None:
     objective = GroupDROObjective(ToyScorer(), rate=0.1)
-    batch = toy.batch(toy.split("train"), np.arange(200))
+    table = toy.split("train").assign(**GroupDRO().columns(toy.split("train")))
+    batch = toy.batch(table, np.arange(200), ("answer_and_style",))
     optimizers = {"main": torch.optim.SGD(objective.parameters(), lr=0.01)}
     terms = step(objective, batch, Stage("main"), optimizers, progress=0.0)
     group, loss = objective.groups(batch), terms["main"].per_item
