@@ -91,9 +91,16 @@ def run_suite(
         chosen = chosen or next((o for o in order if o.has(run_id, "intact")), order[0])
         result = audit.make(chosen, run_id, seed=seed, replicates=replicates)
         missing = [what for what in needs if not score_set.complete(run_id, chosen.split, what)]
-        if missing and result.verdict != "not assessed":
+        if missing and result.interval is not None:
             note = f"Scoring has not finished {', '.join(missing)} on {chosen.split}: no verdict on part of the rows. "
-            result = replace(result, verdict="not assessed", note=note + result.note)
+            result = replace(
+                result,
+                estimate=float("nan"),
+                interval=None,
+                p_value=None,
+                verdict="not assessed",
+                note=note + result.note,
+            )
         results.append(result)
     return results
 

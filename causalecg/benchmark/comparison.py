@@ -203,7 +203,8 @@ def summarise(cohort: Cohort, cells: Sequence[Cell], out: Path, *, seed: int = 0
             )
             found = extra.arms({arm: values[asked] for arm, values in column.items()})
             for arm in arms:
-                rows[arm][name] = extra.interval(lambda m: m, found[arm]).as_dict()
+                whole = extra.interval(lambda m: m, found[arm]).as_dict()
+                rows[arm][name] = extra.share(found[arm]) if name == "follow_rate" else whole
                 if "none" in arms and arm != "none":
                     less = extra.interval(lambda a, b: a - b, found[arm], found["none"])
                     rows[arm][f"{name}_versus_none"] = less.as_dict()

@@ -126,10 +126,16 @@ def forest_figure(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, str]) 
             axes.grid(axis="x", color="#e3e7eb", linewidth=0.8)
             axes.set_axisbelow(True)
             axes.tick_params(length=0)
-        every[0].set_yticks(range(len(rows)), [row["label"] for row in rows])
+        every[0].set_yticks(range(len(rows)), [_short(row["label"]) for row in rows])
         every[0].set_ylim(len(rows) - 0.5, -0.5)
         figure.set_layout_engine("constrained")
         return _svg(figure, "Estimates with 95 % intervals: " + ", ".join(panels[key] for key in shown))
+
+
+def _short(text: str, most: int = 48) -> str:
+    """On one line, and short enough to leave room for what is drawn."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def _drawable(value: Mapping[str, Any] | None) -> list[Any]:
@@ -152,12 +158,12 @@ def balance_figure(balance: pd.DataFrame, title: str) -> str:
             axes.plot(pair, [place, place], color="#cfd6dd", linewidth=1.5, zorder=1)
         axes.scatter(table["smd_before"], range(len(table)), color=SECOND, s=26, label="before", zorder=2)
         axes.scatter(table["smd_after"], range(len(table)), color=GOOD, s=26, label="after", zorder=2)
-        labels = [f"{row.covariate} {row.level}".strip() for row in table.itertuples()]
+        labels = [_short(f"{row.covariate} {row.level}") for row in table.itertuples()]
         axes.set_yticks(range(len(table)), labels)
         axes.set_ylim(len(table) - 0.5, -0.5)
         axes.set_xlim(left=-0.02)
         axes.set_xlabel("standardised mean difference between wordings (unweighted spread); .1 is the usual bar")
-        axes.set_title(title, fontsize=9, loc="left")
+        axes.set_title(_short(title, 80), fontsize=9, loc="left")
         axes.legend(frameon=False, loc="best", ncols=2)
         axes.tick_params(length=0)
         figure.set_layout_engine("constrained")

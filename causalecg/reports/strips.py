@@ -21,8 +21,15 @@ def swapped_item(score_set: ScoreSet, cohort: Cohort) -> dict[str, Any] | None:
     """
     scores = score_set.scores
     swaps = scores[(scores["intervention"] == OPPOSITE) & scores["donor_ecg_ids"].notna()]
-    swaps = swaps[[all(i in cohort.ecg_rows for i in ids) for ids in swaps["donor_ecg_ids"]]]
     if swaps.empty or "ecg_ids" not in score_set.items.columns:
+        return None
+    own = score_set.items.set_index("item_id")["ecg_ids"]
+    known = [
+        expected is not None and all(str(i) in cohort.ecg_rows for i in (*ids, *own[item]))
+        for ids, item, expected in zip(swaps["donor_ecg_ids"], swaps["item_id"], swaps["answer_expected"], strict=True)
+    ]
+    swaps = swaps[known]
+    if swaps.empty:
         return None
     chosen = swaps.iloc[0]
     item = score_set.items.set_index("item_id").loc[chosen["item_id"]]

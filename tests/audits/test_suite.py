@@ -67,6 +67,13 @@ def test_few_patients_give_no_verdict(make_scores, readers) -> None:
     assert results["follow_rate"].verdict == results["accuracy"].verdict == "inconclusive"
     assert "Only 10 patients" in results["follow_rate"].note
 
+    def nearly_blind(ecg, style, rng):
+        return np.where(rng.random(len(ecg)) < 0.01, 1 - style, style)
+
+    found = verdicts(run_suite(make_scores(600, {"blind": ("audited", nearly_blind)}, per_patient=60)))
+    assert found["random_ecg"] == "inconclusive"
+    assert found["no_ecg"] == "not assessed"
+
 
 def test_numbers_are_those_counted_by_hand(make_scores, readers) -> None:
     scores = make_scores(500, {"sound": ("audited", readers["reads"]), "twin": ("unadjusted", readers["guesses"])})
