@@ -57,6 +57,12 @@ def test_score_audit_report(place: Path) -> None:
     assert done.returncode == {"pass": 0, "fail": 1, "inconclusive": 3, "not assessed": 3}[record["verdict"]]
     assert {a["run_id"] for a in record["audits"]} == {"run-none", "run-ipw"}
     assert (place / "a" / "report.html").stat().st_size < 300_000
+    page = (place / "a" / "report.html").read_text()
+    assert "What is assumed" in page and "Balance of the confounder" in page and "accuracy, unbiased test" in page
+    assert set(record["runs"]) == {"run-ipw"}  # the unadjusted run is not judged
+    assert str(place) not in (place / "s" / "runs.json").read_text()
+    refused = run("score", "run-none", "--cohort", "c", "--out", "s", "--max-items", "9", cwd=place, code=2)
+    assert "with another max_items" in refused.stderr
     assert "report" in run("report", "s", "--cohort", "c", cwd=place).stdout
     assert (place / "s" / "report" / "report.md").exists()
     few = run("score", "run-none", "--cohort", "c", "--out", "few", "--interventions", "intact", cwd=place)
