@@ -17,8 +17,8 @@ def draw_donors(table: pd.DataFrame, *, answer: Answer, severity: str | None, rn
     Args:
         table: items with question_id, patient_ids and answer; donors are drawn from it.
         answer: "any"; "different" = another answer (set); "opposite" = an answer (set) with nothing in common.
-        severity: column whose value the donor must share, or ``None``; where it is missing or negative, the severity
-            is not defined and there is no donor.
+        severity: column whose value the donor must share, or ``None``; of two ECGs both values (columns with ``_1`` and
+            ``_2`` after the name). Where it is missing or negative the severity is not defined: there is no donor.
 
     Returns:
         (items,) int64 positions, -1 where no item qualifies. A pair is taken whole.
@@ -26,7 +26,7 @@ def draw_donors(table: pd.DataFrame, *, answer: Answer, severity: str | None, rn
     donors = np.full(len(table), -1, dtype=np.int64)
     patient = patient_codes(table["patient_ids"])
     answers = pd.factorize(pd.Series([frozenset(a) for a in table["answer"]], dtype=object))
-    level = np.zeros(len(table), dtype=np.int64) if severity is None else _levels(table[severity])
+    level = np.zeros(len(table), dtype=np.int64) if severity is None else _levels(table, severity)
     question = pd.factorize(table["question_id"], sort=True)[0]
     for code in range(int(question.max(initial=-1)) + 1):
         rows = np.flatnonzero(question == code)
@@ -58,10 +58,12 @@ def draw_donors(table: pd.DataFrame, *, answer: Answer, severity: str | None, rn
     return donors
 
 
-def _levels(severity: pd.Series) -> np.ndarray:
-    """(items,) int64 code of each level; -1 where it is not defined."""
-    values = severity.to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.asarray(pd.factorize(np.where(values < 0, np.nan, values))[0], dtype=np.int64)
+def _levels(table: pd.DataFrame, severity: str) -> np.ndarray:
+    """(items,) int64 code of each level, or pair of levels; -1 where it is not defined."""
+    each = [name for name in (f"{severity}_1", f"{severity}_2") if name in table.columns] or [severity]
+    values = table[severity].to_numpy(dtype=np.float64, na_value=np.nan)
+    code = table.groupby(each, dropna=False, sort=False).ngroup().to_numpy(dtype=np.int64)
+    return np.where(values >= 0, code, -1)
 
 
 def patient_codes(patient_ids: pd.Series) -> np.ndarray:

@@ -21,7 +21,7 @@ from causalecg.audits.run_records import finish, note, plan, record_run
 from causalecg.audits.score_set import SCORE_COLUMNS
 from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
-from causalecg.training.tables import rows_of
+from causalecg.training.tables import of_environment, rows_of
 
 if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
@@ -182,9 +182,7 @@ def _check(scores: torch.Tensor, shape: torch.Size, item: str) -> None:
 
 def _with_majority(table: pd.DataFrame, cohort: Cohort, environment: str | None) -> pd.DataFrame:
     """Adds ``majority_answer``: the most frequent training answer of the template; null where training lacks it."""
-    rows = cohort.items[cohort.items["split"] == "train"]
-    if environment is not None:
-        rows = rows[rows["environment"] == environment]
+    rows = of_environment(cohort.items[cohort.items["split"] == "train"], environment)
     counts: dict[str, Counter[tuple[str, ...]]] = {}
     for template, answer in zip(rows["template_id"], rows["answer"], strict=True):
         counts.setdefault(template, Counter())[tuple(sorted(answer))] += 1

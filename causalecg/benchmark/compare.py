@@ -40,16 +40,15 @@ def run_comparison(
             configuration.
     """
     from causalecg.training.arms import Arm
+    from causalecg.training.tables import of_environment, rows_of
 
     out = Path(out)
     parsed = [Arm.parse(text) for text in arms]
     names = [str(arm) for arm in parsed]
     if seeds < 1 or not names or len(set(names)) != len(names):
         raise InputError(f"compare needs at least one seed and distinct arms, not {seeds} and {', '.join(names)}")
-    items = cohort.items
-    if config.environment is not None and "environment" in items.columns:
-        items = items[items["environment"] == config.environment]
-    have = set(items["split"])
+    rows_of(cohort, "train", environment=config.environment, template_ids=config.template_ids)
+    have = set(of_environment(cohort.items, config.environment)["split"])
     splits = tuple(name for name in ("test", "test_unbiased", "test_natural") if name in have)
     plan = Plan(cohort.path.resolve(), out.resolve(), config, splits, audit_items)
     _claim(out, cohort, config, audit_items, names)

@@ -33,18 +33,20 @@ def rows_of(
             f"cohort {cohort.path} has the environments {', '.join(have)}; name one, or '{ALL}' for all together "
             "(environment = ... in the configuration)"
         )
-    if environment is not None and environment != ALL:
-        if environment not in have:
-            raise InputError(
-                f"cohort {cohort.path} has no environment '{environment}'; it has {', '.join(have) or 'none'}"
-            )
-        table = table[table["environment"] == environment]
+    if environment not in (None, ALL, *have):
+        raise InputError(f"cohort {cohort.path} has no environment '{environment}'; it has {', '.join(have) or 'none'}")
+    table = of_environment(table, environment)
     if template_ids:
         table = table[table["template_id"].isin(list(template_ids))]
     if table.empty:
         chosen = f"environment {environment}" if environment not in (None, ALL) else "these templates"
         raise InputError(f"cohort {cohort.path} has no items of {chosen} in split {split}")
     return table.reset_index(drop=True)
+
+
+def of_environment(table: pd.DataFrame, environment: str | None) -> pd.DataFrame:
+    """Items of one environment; all of them for ``None`` and :data:`ALL`."""
+    return table if environment in (None, ALL) else table[table["environment"] == environment]
 
 
 def environments(cohort: Cohort) -> tuple[str, ...]:
@@ -63,9 +65,7 @@ def refuse_test_rows(table: pd.DataFrame, cohort: Cohort, config: RunConfig) -> 
             f"{len(strange)} of {len(table)} rows to learn from are test rows, e.g. {first['item_id']} of split "
             f"{first['split']}; train on {' or '.join(TRAINING_SPLITS)} only"
         )
-    tested = cohort.items[cohort.items["split"].isin(TEST_SPLITS)]
-    if config.environment not in (None, ALL):
-        tested = tested[tested["environment"] == config.environment]
+    tested = of_environment(cohort.items[cohort.items["split"].isin(TEST_SPLITS)], config.environment)
     patient_of = dict(zip(cohort.ecgs["ecg_id"], cohort.ecgs["patient_id"], strict=True))
     ecgs, patients = _named(tested, "ecg_ids"), _named(tested, "patient_ids")
     patients |= {patient_of[ecg] for ecg in ecgs if ecg in patient_of}

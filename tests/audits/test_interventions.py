@@ -32,7 +32,24 @@ def table() -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize("answer", ["any", "opposite", "different"])
+def test_pairs_are_matched_by_both_severities() -> None:
+    rng = np.random.default_rng(5)
+    n = 400
+    first, second = rng.integers(0, 3, n), rng.integers(0, 3, n)
+    pairs = pd.DataFrame(
+        {
+            "question_id": "q", "patient_ids": [[f"a{i}", f"b{i}"] for i in range(n)],
+            "answer": [["yes"] if i % 2 else ["no"] for i in range(n)],
+            "severity_x": np.maximum(first, second), "severity_x_1": first, "severity_x_2": second,
+        }
+    )  # fmt: skip
+    donors = draw_donors(pairs, answer="different", severity="severity_x", rng=rng)
+    assert (donors >= 0).mean() > 0.95
+    at = donors >= 0
+    assert (first[at] == first[donors[at]]).all() and (second[at] == second[donors[at]]).all()
+
+
+@pytest.mark.parametrize("answer", ["any", "different", "opposite"])
 @pytest.mark.parametrize("severity", [None, "severity_x"])
 def test_donors_are_who_they_should_be(table: pd.DataFrame, answer, severity) -> None:
     donors = draw_donors(table, answer=answer, severity=severity, rng=np.random.default_rng(1))
