@@ -43,8 +43,8 @@ def build(seed):
     return Scorer()
 
 
-def main(out, items=4000):
-    cohort = Cohort.open(simulate_cohort(out / "cohort", rho=0.99, items=items, test_items=items // 2))
+def main(out, items=4000, rho=0.99):
+    cohort = Cohort.open(simulate_cohort(out / "cohort", rho=rho, items=items, test_items=items // 2))
     for arm in ("none", "backdoor", "oracle"):
         run = train(cohort, arm, RunConfig(), seed=0, out=out / arm, scorer=build)
         about = {"role": run.arm.role, "arm": arm, "seed": 0}

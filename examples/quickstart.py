@@ -29,7 +29,7 @@ from causalecg.benchmark.cohort import simulate_cohort
 from structural_models import identify, open_backdoor_paths, preset
 
 smoke = os.environ.get("CAUSALECG_SMOKE") == "1"
-items, epochs = (200, 1) if smoke else (4000, 8)
+items, epochs, rho = (200, 1, 0.9) if smoke else (4000, 8, 0.99)
 folder = Path(tempfile.mkdtemp())
 
 # %% [markdown]
@@ -50,7 +50,7 @@ print(identify(graph, columns={"severity": "severity_simulated"}))
 # that the best reader of the ECG is right in 90 %.
 
 # %%
-cohort = Cohort.open(simulate_cohort(folder / "cohort", rho=0.99, items=items, test_items=items // 2, progress=False))
+cohort = Cohort.open(simulate_cohort(folder / "cohort", rho=rho, items=items, test_items=items // 2, progress=False))
 cohort.items[["split", "style", "question", "answer", "severity_simulated"]].head(4)
 
 # %%

@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 @pytest.mark.slow
 def test_a_module_that_is_not_ours_gets_a_report(tmp_path: Path) -> None:
-    code = "from pathlib import Path; import own_model; own_model.main(Path('out'), items=200)"
+    code = "from pathlib import Path; import own_model; own_model.main(Path('out'), items=200, rho=0.9)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLES), str(EXAMPLES.parent)])}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment, capture_output=True)
     record = json.loads((tmp_path / "out" / "report" / "report.json").read_text())
