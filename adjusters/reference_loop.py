@@ -15,7 +15,17 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from adjusters.contract import Adjuster, Batch, LossTerms, NewScorer, Objective, Scorer, Stage, Variant
+from adjusters.contract import (
+    Adjuster,
+    Batch,
+    LossTerms,
+    NewScorer,
+    Objective,
+    Scorer,
+    Stage,
+    Variant,
+    clearly_lower,
+)
 from structural_models.estimand import Estimand
 
 
@@ -71,9 +81,11 @@ def drive(
                 )
         losses = result.validation.setdefault(stage.name, [])
         best = (np.inf, copy.deepcopy(objective.state_dict()))
+        began: Tensor | None = None
         if stage.keep_best and stage.split == "train":
             objective.eval()
-            best = (validation_score(objective, tables["validation"], adjuster, make_batch), best[1])
+            began = validation_losses(objective, tables["validation"], adjuster, make_batch)
+            best = (float(began.mean()), best[1])
         count = epochs if stage.epochs is None else stage.epochs
         for epoch in range(count if stage.trains else 0):
             objective.train()
@@ -89,8 +101,9 @@ def drive(
             objective.eval()
             if stage.split == "validation":
                 continue
-            losses.append(validation_score(objective, tables["validation"], adjuster, make_batch))
-            if losses[-1] < best[0]:
+            each = validation_losses(objective, tables["validation"], adjuster, make_batch)
+            losses.append(float(each.mean()))
+            if losses[-1] < best[0] and (began is None or clearly_lower(began, each)):
                 best = (losses[-1], copy.deepcopy(objective.state_dict()))
             elif len(losses) - int(np.argmin(losses)) > patience:
                 break
@@ -144,17 +157,16 @@ def epoch_batches(
     return np.array_split(order, max(1, round(len(order) / size)))
 
 
-def validation_score(objective: Objective, table: pd.DataFrame, adjuster: Adjuster, make_batch: BatchMaker) -> float:
-    """Weighted mean of the objective's validation loss over the validation rows."""
-    total = mass = 0.0
+def validation_losses(objective: Objective, table: pd.DataFrame, adjuster: Adjuster, make_batch: BatchMaker) -> Tensor:
+    """(rows,) the objective's validation losses times weights of mean one."""
+    losses, weights = [], []
     with torch.no_grad():
         for positions in np.array_split(np.arange(len(table)), max(1, len(table) // 500)):
             batch = make_batch(table, positions, columns_of(adjuster, table))
-            loss = objective.validation_loss(batch).double()
-            weight = batch.columns.get("weight", torch.ones(len(batch))).double()
-            total += float((weight * loss).sum())
-            mass += float(weight.sum())
-    return total / mass
+            losses.append(objective.validation_loss(batch).double())
+            weights.append(batch.columns.get("weight", torch.ones(len(batch))).double())
+    weight = torch.cat(weights)
+    return torch.cat(losses) * weight / weight.mean()
 
 
 def variants(make_scorer: Callable[[], nn.Module]) -> NewScorer:

@@ -10,8 +10,9 @@ done instead has two stages.
    a question has one style throughout there is nothing to exchange, and the stage is left out.
 2. ``weigh``: the rows as they were asked, with weights under which severity and style are independent, in batches that
    hold every (severity, style) cell in proportion, for up to ``epochs`` passes. Whatever the style truly does to the
-   answer comes back here. The epoch with the lowest weighted loss on validation patients is kept, or the state before
-   the first: the heavy rows are soon memorised, and then the light ones pull the model back to the shortcut.
+   answer comes back here. The epoch with the lowest weighted loss on validation patients is kept, where that is clearly
+   better than the state before the first: the heavy rows are soon memorised, and then the light ones pull the model
+   back to the shortcut.
 """
 
 from __future__ import annotations

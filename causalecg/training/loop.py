@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from adjusters.contract import Adjuster, Batch, LossTerms, Objective, Stage
+from adjusters.contract import Adjuster, Batch, LossTerms, Objective, Stage, clearly_lower
 from causalecg.errors import InputError
 from causalecg.training import checkpoint
 from causalecg.training.config import RunConfig
@@ -118,6 +118,8 @@ class Loop:
         self.model = self.accelerator.prepare(_Losses(objective))
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.best: dict[str, Tensor] | None = None
+        #: (rows,) weighted validation losses of the state that a stage with ``keep_best`` began with.
+        self.began: Tensor | None = None
         self.at = Position()
         self.saved = 0
 
@@ -136,7 +138,7 @@ class Loop:
                     self._begin(stage)
                 self._train(stage)
                 self.at = Position(stage=self.at.stage + 1, logged=self.at.logged)
-                self.best = None
+                self.best = self.began = None
                 self._save()
         self.objective.eval()
 
@@ -178,9 +180,15 @@ class Loop:
 
     def _judge(self, stage: Stage) -> float:
         """Validation loss of the state as it is, remembered as the best where it is and one is wanted."""
-        loss = self._validation_loss()
+        each = self._validation_losses()
+        loss = float(each.mean())
         self.at.losses.append(loss)
-        if (self.config.patience or stage.keep_best) and loss == min(self.at.losses):
+        wanted = bool(self.config.patience or stage.keep_best) and loss == min(self.at.losses)
+        if stage.keep_best and self.began is None:
+            self.began = each
+        elif wanted and self.began is not None:
+            wanted = clearly_lower(self.began, each)
+        if wanted:
             self.best = {name: value.clone() for name, value in self._state().items()}
         return loss
 
@@ -311,17 +319,17 @@ class Loop:
         features = {n.partition(":")[2]: torch.cat(v)[back] for n, v in found.items() if ":" in n}
         return predictions, features, columns
 
-    def _validation_loss(self) -> float:
-        total = mass = 0.0
+    def _validation_losses(self) -> Tensor:
+        """(rows,) float64 losses times weights of mean one, the same order at every call."""
+        losses, weights = [], []
         self.objective.eval()
         with torch.no_grad():
             for batch in self.rows["validation"].in_order():
                 batch = batch.to(self.accelerator.device)
-                loss = self.objective.validation_loss(batch).double()
-                weight = batch.columns.get("weight", torch.ones_like(loss)).double()
-                total += float((weight * loss).sum())
-                mass += float(weight.sum())
-        return total / mass
+                losses.append(self.objective.validation_loss(batch).double().cpu())
+                weights.append(batch.columns.get("weight", torch.ones(len(batch))).double().cpu())
+        weight = torch.cat(weights)
+        return torch.cat(losses) * weight / weight.mean()
 
     # ------------------------------------------------------------------ state
 
@@ -334,6 +342,8 @@ class Loop:
         tensors = {f"state/{name}": value for name, value in self._state().items()}
         if self.best is not None:
             tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        if self.began is not None:
+            tensors["began"] = self.began
         for part, optimizer in self.optimizers.items():
             tensors |= checkpoint.flatten_optimizer(optimizer, f"optimizer/{part}/")
         about = {**vars(self.at), "optimizers": sorted(self.optimizers), "saved": self.saved + 1}
@@ -353,6 +363,7 @@ class Loop:
         self.at = Position(**{name: about[name] for name in vars(Position())})
         restore(self.objective, _under(tensors, "state/"), elsewhere=self.frozen)
         self.best = _under(tensors, "best/") or None
+        self.began = tensors.get("began")
         for part in about["optimizers"]:
             self.optimizers[part] = _adamw(self.objective, part, self.config)
             checkpoint.restore_optimizer(self.optimizers[part], f"optimizer/{part}/", tensors)
