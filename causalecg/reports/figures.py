@@ -151,7 +151,7 @@ def balance_figure(balance: pd.DataFrame, title: str) -> str:
     """Standardised mean differences of each covariate level, before and after adjustment (Love plot)."""
     table = balance.head(24)
     with _style():
-        figure = _new(5.6, 0.9 + 0.28 * len(table))
+        figure = _new(5.6, 1.05 + 0.28 * len(table))
         axes = figure.subplots()
         axes.axvline(0.1, color=GREY, linewidth=1, linestyle=":")
         for place, pair in enumerate(table[["smd_before", "smd_after"]].to_numpy(dtype=np.float64)):
@@ -162,7 +162,7 @@ def balance_figure(balance: pd.DataFrame, title: str) -> str:
         axes.set_yticks(range(len(table)), labels)
         axes.set_ylim(len(table) - 0.5, -0.5)
         axes.set_xlim(left=-0.02)
-        axes.set_xlabel("standardised mean difference between wordings (unweighted spread); .1 is the usual bar")
+        axes.set_xlabel("standardised mean difference between wordings\n(unweighted spread; .1 is the usual bar)")
         axes.set_title(_short(title, 80), fontsize=9, loc="left")
         axes.legend(frameon=False, loc="best", ncols=2)
         axes.tick_params(length=0)
