@@ -12,7 +12,8 @@ done instead has two stages.
    hold every (severity, style) cell in proportion, for up to ``epochs`` passes. Whatever the style truly does to the
    answer comes back here. The epoch with the lowest weighted loss on validation patients is kept, where that is clearly
    better than the state before the first: the heavy rows are soon memorised, and then the light ones pull the model
-   back to the shortcut.
+   back to the shortcut. Where the weights leave fewer than ``min_ess`` rows effective, a few rows would decide, in
+   training as in validation; the stage is then left out, which presumes that the style has no effect of its own.
 """
 
 from __future__ import annotations
@@ -54,13 +55,15 @@ class Stratified(Adjuster):
     Args:
         epochs: passes of the second stage, the best of which is kept; 0 leaves it out, which presumes that the style
             has no effect of its own.
+        min_ess: effective sample size (Kish) of the weights on the training rows below which the second stage is left
+            out as well, provided that there is a first.
         clip: weights above it are set to it; below one, the quantile to clip at.
         treatment: column of the treatment; by default the estimand's.
         by: role or column within which weights are formed; ``None`` = across all items.
 
     The table must have the columns ``question`` and ``question_id``. Learned: ``cells_`` and ``overlap_`` as for ipw;
     ``wordings_``: per canonical question its training texts and how often each was asked; ``exchanges_``: whether any
-    canonical question was asked in several styles.
+    canonical question was asked in several styles; ``weighs_``: whether there is a second stage.
     """
 
     card = Card(
@@ -76,19 +79,24 @@ class Stratified(Adjuster):
     overlap_: dict[str, Any]
     wordings_: dict[str, dict[str, int]]
     exchanges_: bool
+    weighs_: bool
 
     def __init__(
         self,
         epochs: int = 3,
+        min_ess: float = 200.0,
         clip: float | None = None,
         treatment: str | None = None,
         by: str | None = "topic",
     ) -> None:
         if not isinstance(epochs, int) or epochs < 0:
             raise ContractError(f"stratified's epochs must be a whole number, at least 0, not {epochs}")
+        if not min_ess >= 0:
+            raise ContractError(f"stratified's min_ess must be a number of rows, at least 0, not {min_ess}")
         if clip is not None and not clip > 0:
             raise ContractError(f"stratified's clip must be a positive weight, or a quantile below one, not {clip}")
         self.epochs = epochs
+        self.min_ess = min_ess
         self.clip = clip
         self.treatment = treatment
         self.by = by
@@ -112,6 +120,7 @@ class Stratified(Adjuster):
                 f"stratified has nothing to do: epochs is 0, and no question was asked with several values of "
                 f"'{columns.treatment}'"
             )
+        self.weighs_ = not self.exchanges_ or (self.epochs > 0 and self.overlap_["ess"] >= self.min_ess)
         return self
 
     def weights(self, table: pd.DataFrame) -> np.ndarray:
@@ -135,7 +144,7 @@ class Stratified(Adjuster):
         exchange = Stage("exchange")
         if not self.exchanges_:
             return (Stage("weigh", trains=("weighted",), keep_best=True),)
-        if not self.epochs:
+        if not self.weighs_:
             return (exchange,)
         return (
             exchange,

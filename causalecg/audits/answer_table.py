@@ -12,6 +12,7 @@ import pandas as pd
 from causalecg.audits.interventions import OPPOSITE, require_known
 from causalecg.audits.roles import ROLES
 from causalecg.errors import InputError
+from causalecg.parquet import read_parquet
 
 STATUSES = ("answered", "abstained", "unparsed", "empty", "error")
 #: What such a table must have.
@@ -49,7 +50,7 @@ def _read(path: Path) -> pd.DataFrame:
         if suffix in (".jsonl", ".ndjson"):
             return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
         if suffix == ".parquet":
-            return pd.read_parquet(path)
+            return read_parquet(path)
     except (ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     raise InputError(f"{path} is no table of answers this reads; use .csv, .jsonl or .parquet")

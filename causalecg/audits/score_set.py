@@ -17,6 +17,7 @@ import pandas as pd
 
 from causalecg.audits.answer_table import read_answer_table
 from causalecg.errors import InputError
+from causalecg.parquet import read_parquet
 
 SCHEMA_VERSION = 1
 SCORE_COLUMNS: dict[str, str] = {
@@ -96,10 +97,10 @@ def _read_folder(folder: Path) -> ScoreSet:
     record = json.loads((folder / "runs.json").read_text())
     if record["schema_version"] != SCHEMA_VERSION:
         raise InputError(f"{folder} has score schema {record['schema_version']}, this version reads {SCHEMA_VERSION}")
-    scores = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+    scores = pd.concat([read_parquet(part) for part in parts], ignore_index=True)
     for run in record["runs"].values():
         run["notes"] = [*run.get("notes", []), *_unfinished(run)]
-    return ScoreSet(pd.read_parquet(folder / "items.parquet"), scores, record["runs"])
+    return ScoreSet(read_parquet(folder / "items.parquet"), scores, record["runs"])
 
 
 def _unfinished(run: dict[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ from causalecg.audits.run_records import finish, note, plan, record_run
 from causalecg.audits.score_set import SCORE_COLUMNS
 from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
+from causalecg.parquet import read_parquet
 from causalecg.training.tables import of_environment, rows_of
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _score_one(
         part = rows.iloc[start : start + _PART].reset_index(drop=True)
         path = folder / f"{stem}--{number}.parquet"
         if path.exists():
-            if list(pd.read_parquet(path, columns=["item_id"])["item_id"]) != list(part["item_id"]):
+            if list(read_parquet(path, columns=["item_id"])["item_id"]) != list(part["item_id"]):
                 raise InputError(f"{path} holds answers to other items; choose another --out")
             advance(len(part))
             continue
@@ -198,7 +199,7 @@ def _record_items(out: Path, table: pd.DataFrame, severity: str | None) -> None:
     kept = table[columns]
     path = out / "items.parquet"
     if path.exists():
-        before = pd.read_parquet(path)
+        before = read_parquet(path)
         new = kept[~kept["item_id"].isin(set(before["item_id"]))]
         if new.empty:
             return

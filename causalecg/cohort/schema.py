@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from causalecg.errors import InputError
+from causalecg.parquet import read_parquet
 
 if TYPE_CHECKING:
     from causalecg.cohort.signals import SignalStore
@@ -97,7 +98,7 @@ class Cohort:
             raise InputError(f"{folder} is not a cohort: it has no cohort.json; make one with 'causalecg cohort'")
         try:
             meta = json.loads((folder / "cohort.json").read_text())
-            items, ecgs, wordings = (pd.read_parquet(folder / f"{n}.parquet") for n in ("items", "ecgs", "wordings"))
+            items, ecgs, wordings = (read_parquet(folder / f"{n}.parquet") for n in ("items", "ecgs", "wordings"))
         except (OSError, ValueError) as error:
             raise InputError(f"{folder} cannot be read as a cohort: {str(error).splitlines()[0]}") from error
         if not isinstance(meta, dict):

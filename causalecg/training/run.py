@@ -22,6 +22,7 @@ from adjusters.registry import adjuster, adjuster_class, load_adjuster, option_n
 from causalecg import __version__
 from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
+from causalecg.parquet import read_parquet
 from causalecg.training.arms import Arm
 from causalecg.training.config import RunConfig
 from causalecg.training.loop import Loop, Rows, restore
@@ -142,10 +143,9 @@ class Run:
 
     def balance(self) -> pd.DataFrame | None:
         """Balance of the confounder before and after, where the adjuster changes it."""
-        import pandas as pd
 
         path = self.path / "balance.parquet"
-        return pd.read_parquet(path) if path.exists() else None
+        return read_parquet(path) if path.exists() else None
 
     def scorer(self, build: Build | None = None) -> TrainedScorer:
         """What was trained, for prediction.

@@ -34,6 +34,7 @@ def test_names_options_and_cards() -> None:
         ("ipw", {"overlap": True, "clip": 3}, "bounded already"),
         ("backdoor", {"prior": "flat"}, "conditional or marginal, not 'flat'"),
         ("stratified", {"epochs": 1.5}, "whole number"),
+        ("stratified", {"min_ess": float("nan")}, "min_ess must be a number of rows"),
     ],
 )
 def test_bad_names_and_options_are_one_sentence(name: str, options: dict, says: str) -> None:

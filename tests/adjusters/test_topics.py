@@ -65,6 +65,22 @@ def test_where_a_question_has_one_style_there_is_nothing_to_exchange(many: ToyCo
         adjuster("stratified", epochs=0).fit(table, ESTIMAND, rng=np.random.default_rng(0))
 
 
+@pytest.mark.parametrize(("rho", "stages"), [(0.9, ["exchange", "weigh"]), (0.99, ["exchange"])])
+def test_weights_that_rest_on_a_few_rows_are_left_out(rho: float, stages: list[str]) -> None:
+    """Effective sample 4q(1-q) = 2(1-rho) of 4,000 rows: 800 and 80, from 200 and 20 rare rows (four Poisson errors)."""
+    toy = toy_cohort(rho=rho, train=4000, valid=10, test=10, seed=4)
+    table = toy.split("train").assign(question_id="q")
+    ours = adjuster("stratified").fit(table, ESTIMAND, rng=np.random.default_rng(0))
+    assert ours.overlap_["ess"] == pytest.approx(8000 * (1 - rho), rel=4 / np.sqrt(2000 * (1 - rho)))
+    assert ours.weighs_ is (len(stages) == 2)
+    assert [stage.name for stage in ours.stages()] == stages
+    anyway = adjuster("stratified", min_ess=0).fit(table, ESTIMAND, rng=np.random.default_rng(0))
+    assert [stage.name for stage in anyway.stages()] == ["exchange", "weigh"]
+    alone = table.assign(question_id=table["style"])
+    only = adjuster("stratified").fit(alone, ESTIMAND, rng=np.random.default_rng(0))
+    assert [stage.name for stage in only.stages()] == ["weigh"]
+
+
 def by_topic(seed: int = 0) -> ToyCohort:
     """Severity is .9 likely in one topic and .1 in the other, and shows in the ECG no more than through the finding."""
     toy = toy_cohort(rho=0.9, train=3000, valid=1000, test=1000, topics=("common", "rare"), seed=seed)
