@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
-import pandas as pd
 
 from causalecg.audits.bootstrap import REPLICATES, Interval
 from causalecg.audits.mcnemar import mcnemar
@@ -48,23 +47,22 @@ def accuracy(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> 
     own = boot.proportion(0, estimate, drawn)
     test = mcnemar(stacked[:, 0] == 1, stacked[:, 1] == 1)
     silent = int((asked & (mine.code < 0)).sum())
-    return AuditResult(
-        name="accuracy",
-        question=QUESTION,
-        run_id=run_id,
-        estimate=float(estimate[0]),
-        interval=(own.low, own.high),
-        measure=f"accuracy on {outcomes.split}",
-        p_value=test.mid_p,
+    return AuditResult.of(
+        "accuracy",
+        QUESTION,
+        run_id,
+        f"accuracy on {outcomes.split}",
+        own,
         threshold="more than the majority answer's accuracy",
         verdict=above(gain, 0.0, boot),
-        required=True,
-        table=pd.DataFrame(rows),
+        rows=rows,
         note=few_clusters(boot)
         + f"{int(asked.sum())} items, {boot.own} patients"
         + (", two patients to an item" if boot.dyadic else "")
         + (f"; {silent} items without an answer count as wrong" if silent else "")
         + f"; McNemar against the majority answer: mid-p {test.mid_p:.3g}, exact {test.exact:.3g}.",
+        required=True,
+        p_value=test.mid_p,
     )
 
 

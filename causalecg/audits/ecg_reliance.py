@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
 
 from causalecg.audits.bootstrap import MINIMUM_CLUSTERS, ClusterBootstrap, Interval
 from causalecg.audits.companions import ORACLES, bystanders, companion
@@ -59,21 +58,19 @@ def follow_rate(
         (f"the same of {against}", due),
         ("share", share),
     ]
-    return AuditResult(
-        name=name,
-        question=question,
-        run_id=run_id,
-        estimate=follow.estimate,
-        interval=(follow.low, follow.high),
-        measure=f"follow rate on {outcomes.split}",
-        p_value=None,
+    return AuditResult.of(
+        name,
+        question,
+        run_id,
+        f"follow rate on {outcomes.split}",
+        follow,
         threshold=f"follow rate, above what it answered anyway, at least {RELIANCE:.0%} of {against}'s",
         verdict=share_verdict(excess, due, contrast, boot),
-        required=required,
-        table=pd.DataFrame([{"what": what, **interval.as_dict()} for what, interval in rows]),
+        rows=[{"what": what, **interval.as_dict()} for what, interval in rows],
         note=few_clusters(boot)
         + f"{int(asked.sum())} of {len(outcomes.items)} items have such a donor; {_counted(boot)}."
         + unknown_donors(swapped[0], asked),
+        required=required,
     )
 
 
@@ -141,18 +138,15 @@ def random_ecg(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -
         rows.append(("share", boot.interval(lambda m: _drop(0)(m) / _drop(last)(m), estimate, drawn)))
         verdict, note = share_verdict(drop, due, contrast, boot), ""
         threshold = f"at least {RELIANCE:.0%} of the drop of the {oracle.label}"
-    return AuditResult(
-        name="random_ecg",
-        question=question,
-        run_id=run_id,
-        estimate=drop.estimate,
-        interval=(drop.low, drop.high),
-        measure=f"drop in accuracy on {outcomes.split}",
-        p_value=None,
+    return AuditResult.of(
+        "random_ecg",
+        question,
+        run_id,
+        f"drop in accuracy on {outcomes.split}",
+        drop,
         threshold=threshold,
         verdict=verdict,
-        required=False,
-        table=pd.DataFrame([{"what": what, **interval.as_dict()} for what, interval in rows]),
+        rows=[{"what": what, **interval.as_dict()} for what, interval in rows],
         note=few_clusters(boot)
         + note
         + f"{int(asked.sum())} items, {_counted(boot)}."
@@ -192,18 +186,15 @@ def no_ecg(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> Au
     ]
     rarer = len(np.unique(outcomes.patients[asked & ~outcomes.commonest(asked)]))
     enough = min(rarer, boot.clusters) >= MINIMUM_CLUSTERS
-    return AuditResult(
-        name="no_ecg",
-        question=question,
-        run_id=run_id,
-        estimate=same.estimate,
-        interval=(same.low, same.high),
-        measure=f"same answer on {outcomes.split}",
-        p_value=None,
+    return AuditResult.of(
+        "no_ecg",
+        question,
+        run_id,
+        f"same answer on {outcomes.split}",
+        same,
         threshold=f"fails when, answers balanced, it is the same throughout (above {1 - NEGLIGIBLE:.0%})",
         verdict="fail" if enough and even.low > 1 - NEGLIGIBLE else "not assessed",
-        required=False,
-        table=pd.DataFrame([{"what": what, **interval.as_dict()} for what, interval in rows]),
+        rows=[{"what": what, **interval.as_dict()} for what, interval in rows],
         note="A sound model may keep its answer where the ECG is normal; only one that never changes is a failure.",
     )
 

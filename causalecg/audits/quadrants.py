@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from causalecg.audits.companions import ORACLES, companion
 from causalecg.audits.ecg_reliance import NEGLIGIBLE
 from causalecg.audits.interventions import OPPOSITE
 from causalecg.audits.outcomes import Outcomes
-from causalecg.audits.result import AuditResult, below, few_clusters, not_assessed, unknown_donors
+from causalecg.audits.result import AuditResult, Verdict, below, few_clusters, not_assessed, unknown_donors
 
 QUESTION = (
     "How often is it right without looking: right, with an answer that an opposite patient's ECG does not change?"
@@ -36,24 +35,22 @@ def quadrants(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) ->
     estimate, drawn = boot.means(every[asked])
     shares = [boot.proportion(i, estimate, drawn) for i in range(every.shape[1])]
     rows = [{"who": run_id, "quadrant": q, **shares[i].as_dict()} for i, q in enumerate(QUADRANTS)]
-    headline, verdict, note = shares[1], "not assessed", "Without an oracle there is nothing to hold this against. "
+    headline, note = shares[1], "Without an oracle there is nothing to hold this against. "
+    verdict: Verdict = "not assessed"
     if found is not None:
         rows += [{"who": found.label, "quadrant": q, **shares[4 + i].as_dict()} for i, q in enumerate(QUADRANTS)]
         excess = boot.interval(lambda m: m[..., 1] - m[..., 5], estimate, drawn)
         rows.append({"who": f"excess over the {found.label}", "quadrant": QUADRANTS[1], **excess.as_dict()})
         verdict, note = below(excess, NEGLIGIBLE, boot), ""
-    return AuditResult(
-        name="quadrants",
-        question=QUESTION,
-        run_id=run_id,
-        estimate=headline.estimate,
-        interval=(headline.low, headline.high),
-        measure=f"right without looking on {outcomes.split}",
-        p_value=None,
+    return AuditResult.of(
+        "quadrants",
+        QUESTION,
+        run_id,
+        f"right without looking on {outcomes.split}",
+        headline,
         threshold=f"less than {NEGLIGIBLE} more than the {'oracle' if found is None else found.role}",
-        verdict=verdict,  # type: ignore[arg-type]
-        required=False,
-        table=pd.DataFrame(rows),
+        verdict=verdict,
+        rows=rows,
         note=few_clusters(boot) + note + unknown_donors(swapped[0], asked).strip(),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,6 +50,39 @@ class AuditResult:
     required: bool
     table: pd.DataFrame
     note: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        question: str,
+        run_id: str,
+        measure: str,
+        headline: Interval,
+        *,
+        threshold: str,
+        verdict: Verdict,
+        rows: Iterable[Mapping[str, Any]],
+        note: str,
+        required: bool = False,
+        p_value: float | None = None,
+    ) -> AuditResult:
+        """With the headline's estimate and limits, and a table of ``rows``."""
+        limits, table = (headline.low, headline.high), pd.DataFrame(list(rows))
+        return cls(
+            name,
+            question,
+            run_id,
+            headline.estimate,
+            limits,
+            measure,
+            p_value,
+            threshold,
+            verdict,
+            required,
+            table,
+            note,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; NaN becomes null."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from causalecg.audits.bootstrap import ClusterBootstrap, Interval
 from causalecg.audits.companions import bystanders
 from causalecg.audits.interventions import HELD_OUT, OTHER_STYLE, SEEN
 from causalecg.audits.mcnemar import mcnemar
 from causalecg.audits.outcomes import Outcomes
-from causalecg.audits.result import AuditResult, Verdict, below, few_clusters, not_assessed, worst
+from causalecg.audits.result import AuditResult, below, few_clusters, not_assessed, worst
 
 #: An effect of the style above it is a shortcut; so is a loss of accuracy.
 TOLERATED = 0.05
@@ -44,21 +43,20 @@ def adversarial_wording(outcomes: Outcomes, run_id: str, *, seed: int, replicate
     boot, excess, floor = _excess(outcomes, run_id, HELD_OUT, seed=seed, replicates=replicates)
     drop = Interval(first["drop"], first["low"], first["high"])
     verdict = worst([below(drop, TOLERATED, boot), below(excess, TOLERATED, boot)])
-    return AuditResult(
-        name=name,
-        question=QUESTION,
-        run_id=run_id,
-        estimate=drop.estimate,
-        interval=(drop.low, drop.high),
-        measure=f"{measure} on {outcomes.split}",
-        p_value=first["mid_p"],
+    return AuditResult.of(
+        name,
+        QUESTION,
+        run_id,
+        f"{measure} on {outcomes.split}",
+        drop,
         threshold=f"a drop below {TOLERATED}, and less than {TOLERATED:.0%} of the answers changed by the wording",
         verdict=verdict,
-        required=True,
-        table=pd.DataFrame(rows),
+        rows=rows,
         note=few_clusters(boot)
         + f"Changed by the wording: {excess.estimate:.3f} ({excess.low:.3f} to {excess.high:.3f}), {floor}. "
         "Paired by item; p is McNemar's, mid-p.",
+        required=True,
+        p_value=first["mid_p"],
     )
 
 
@@ -75,25 +73,19 @@ def style_effect(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int)
         why = f"no item has answers under all of {', '.join(needed)}"
         return not_assessed(name, STYLE_QUESTION, run_id, measure, why, required=False)
     boot, excess, floor = _excess(outcomes, run_id, OTHER_STYLE, seed=seed, replicates=replicates)
-    verdict: Verdict = below(excess, TOLERATED, boot)
-    return AuditResult(
-        name=name,
-        question=STYLE_QUESTION,
-        run_id=run_id,
-        estimate=excess.estimate,
-        interval=(excess.low, excess.high),
-        measure=f"{measure} on {outcomes.split}",
-        p_value=None,
+    return AuditResult.of(
+        name,
+        STYLE_QUESTION,
+        run_id,
+        f"{measure} on {outcomes.split}",
+        excess,
         threshold=f"less than {TOLERATED:.0%}",
-        verdict=verdict,
-        required=False,
-        table=pd.DataFrame(
-            [
-                row
-                for wording in (OTHER_STYLE, SEEN)
-                for row in _rows(outcomes, run_id, wording, seed=seed, replicates=replicates)
-            ]
-        ),
+        verdict=below(excess, TOLERATED, boot),
+        rows=[
+            row
+            for wording in (OTHER_STYLE, SEEN)
+            for row in _rows(outcomes, run_id, wording, seed=seed, replicates=replicates)
+        ],
         note=few_clusters(boot) + f"{floor[0].upper()}{floor[1:]}.",
     )
 

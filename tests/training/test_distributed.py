@@ -105,26 +105,23 @@ def settings(cohort, config, tmp_path) -> Path:
     return path
 
 
+def in_one_and_in_two(script: str, cohort, settings: Path, folder: Path) -> list[Path]:
+    """Run folders of the same script, alone and as two processes."""
+    (folder / "script.py").write_text(script)
+    for name, before in (("one", [sys.executable]), ("two", LAUNCH)):
+        done = run(*before, folder / "script.py", cohort.path, settings, folder / name)
+        assert done.returncode == 0, done.stderr
+    return [folder / "one", folder / "two"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ["none", "backdoor"])
 def test_two_processes_train_what_one_does(cohort, settings, tmp_path, arm: str) -> None:
     out = tmp_path / "two"
     done = run(
-        *LAUNCH,
-        "-m",
-        "causalecg",
-        "train",
-        "--cohort",
-        cohort.path,
-        "--arm",
-        arm,
-        "--config",
-        settings,
-        "--seed",
-        3,
-        "--out",
-        out,
-    )
+        *LAUNCH, "-m", "causalecg", "train", "--cohort", cohort.path, "--arm", arm, "--config", settings,
+        "--seed", 3, "--out", out,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trained") == 1
     found = Run.open(out)
@@ -145,24 +142,16 @@ def test_two_processes_train_what_one_does(cohort, settings, tmp_path, arm: str)
 
 @pytest.mark.slow
 def test_what_follows_a_step_is_told_of_the_whole_batch(cohort, settings, tmp_path) -> None:
-    script = tmp_path / "counting.py"
-    script.write_text(COUNTING)
-    for name, before in (("one", [sys.executable]), ("two", LAUNCH)):
-        done = run(*before, script, cohort.path, settings, tmp_path / name)
-        assert done.returncode == 0, done.stderr
-    one, two = (load_file(tmp_path / name / "objective.safetensors")["told"] for name in ("one", "two"))
+    folders = in_one_and_in_two(COUNTING, cohort, settings, tmp_path)
+    one, two = (load_file(folder / "objective.safetensors")["told"] for folder in folders)
     assert one[0] == two[0] == 300
     assert torch.allclose(one, two, rtol=1e-5)
 
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_mean_over_items_is_that_of_the_whole_batch(cohort, settings, tmp_path) -> None:
-    script = tmp_path / "worst.py"
-    script.write_text(WORST)
-    for name, before in (("one", [sys.executable]), ("two", LAUNCH)):
-        done = run(*before, script, cohort.path, settings, tmp_path / name)
-        assert done.returncode == 0, done.stderr
+    folders = in_one_and_in_two(WORST, cohort, settings, tmp_path)
     for file in ("model/model.safetensors", "objective.safetensors"):
-        one, two = (load_file(tmp_path / name / file) for name in ("one", "two"))
+        one, two = (load_file(folder / file) for folder in folders)
         for key, value in one.items():
             assert torch.allclose(value, two[key], atol=1e-6), key
