@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from causalecg.benchmark.cells import DONE, Cell, Plan, run_cell
@@ -98,7 +99,8 @@ def _run_all(cells: Sequence[Cell], plan: Plan, processes: int, progress: bool) 
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), disable=not progress
     )
     try:
-        with bar, ProcessPoolExecutor(min(processes, len(cells)), mp_context=get_context("spawn")) as pool:
+        workers = min(processes, len(cells))
+        with bar, ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent) as pool:
             cells_bar = bar.add_task("arms x seeds", total=len(cells))
             epochs_bar = bar.add_task("epochs", total=None)
             pending: set[Future[str]] = {pool.submit(run_cell, cell, plan) for cell in cells}
@@ -119,6 +121,19 @@ def _run_all(cells: Sequence[Cell], plan: Plan, processes: int, progress: bool) 
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def end_with_parent() -> None:
+    """Let this worker end when its parent does, even by a kill: it would train on, in a folder that the next attempt
+    goes on with."""
+
+    def watch() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _epochs_done(cells: Sequence[Cell], out: Path) -> int:
