@@ -127,7 +127,10 @@ def load_adjuster(folder: Path) -> Adjuster:
     file = folder / "adjuster.json"
     if not file.is_file():
         raise _error(f"{folder} holds no adjuster.json; it is not the folder of a saved adjuster")
-    path = json.loads(file.read_text())["class"]
+    try:
+        path = json.loads(file.read_text())["class"]
+    except (ValueError, KeyError, TypeError):
+        raise _error(f"{file} is damaged; train again") from None
     names = [name for name, known in available().items() if known == path]
     if not names:
         raise _error(f"{file} was written by {path}, which is not installed here; install the package it comes from")

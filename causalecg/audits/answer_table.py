@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ STATUSES = ("answered", "abstained", "unparsed", "empty", "error")
 #: What such a table must have.
 NEEDED = ("item_id", "intervention", "answer_given", "answer")
 _SEPARATOR = "|"
+UNKNOWN_PATIENTS = (
+    "Patients are not named (patient_id): an item without one counts as a patient of its own, and where a patient has "
+    "several items the intervals are too narrow."
+)
 #: A majority counted from a handful of items is right by construction: fewer per question, and all are one kind.
 _ITEMS_PER_QUESTION = 20
 
@@ -46,11 +51,16 @@ def _read(path: Path) -> pd.DataFrame:
     suffix = path.suffix.lower()
     try:
         if suffix == ".csv":
-            return pd.read_csv(path, dtype=str, keep_default_na=False)
+            with warnings.catch_warnings():
+                # Rows longer than the header would otherwise be cut, or their first cell taken for an index.
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                return pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
         if suffix in (".jsonl", ".ndjson"):
             return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
         if suffix == ".parquet":
             return read_parquet(path)
+    except pd.errors.ParserWarning as error:
+        raise InputError(f"{path} has rows with more cells than its header; remove trailing commas") from error
     except (ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     raise InputError(f"{path} is no table of answers this reads; use .csv, .jsonl or .parquet")
@@ -120,11 +130,17 @@ def _understood(raw: pd.DataFrame, name: str) -> tuple[Items, Scores, Runs]:
         }
     )
     scores["answer_expected"] = _opposite_where_there_are_two(scores, items)
-    return items, scores, _runs(run, texts("role"), name)
+    runs = _runs(run, texts("role"), name)
+    if any(who is None for who in lists("patient_id")):
+        for record in runs.values():
+            record["notes"] = [UNKNOWN_PATIENTS]
+    return items, scores, runs
 
 
 def _text(value: Any) -> str | None:
     """``None`` for a missing or blank cell; a whole number is written without a decimal point."""
+    if isinstance(value, dict):
+        raise InputError(f"a cell holds an object ({str(value)[:40]}); give texts, numbers or lists of them")
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return None
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
@@ -164,11 +180,13 @@ def _given(given: list[list[str] | None], status: list[str | None], name: str) -
 def _agree(item: list[str], values: list[Any], column: str, name: str) -> None:
     """Every row of an item says the same of it."""
     known: dict[str, Any] = {}
+    hint = "give different items different ids"
+    if column == "answer":
+        hint = f"{hint}, and in rows with another patient's ECG put that one's answer into answer_expected"
     for row, (which, value) in enumerate(zip(item, values, strict=True), start=1):
         if known.setdefault(which, value) != value:
             raise InputError(
-                f"{name}, row {row}: item {which} has another {column} here than in an earlier row; "
-                "give different items different ids"
+                f"{name}, row {row}: item {which} has another {column} here than in an earlier row; {hint}"
             )
 
 

@@ -36,8 +36,8 @@ def follow_rate(
         else "Given the ECG of a patient with the opposite answer, does it give that patient's answer?"
     )
     required = not same
-    if not (outcomes.has(run_id, intervention) and outcomes.has(run_id, "intact")):
-        why = f"there are no answers under {intervention}"
+    why = outcomes.lacks(run_id, intervention, "intact")
+    if why is not None:
         return not_assessed(name, question, run_id, "follow rate", why, required=required)
     columns, asked, against, swapped = _follow_columns(outcomes, run_id, intervention)
     if not asked.any():
@@ -100,8 +100,8 @@ def random_ecg(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -
     """Loss of accuracy when every item gets a random other patient's ECG, as a share of the oracle's loss. The majority
     answer and a question-only run, which cannot lose any, stand beside it."""
     question = "Does it lose accuracy when it is shown a random other patient's ECG?"
-    if not (outcomes.has(run_id, RANDOM) and outcomes.has(run_id, "intact")):
-        why = f"there are no answers under {RANDOM}"
+    why = outcomes.lacks(run_id, RANDOM, "intact")
+    if why is not None:
         return not_assessed("random_ecg", question, run_id, "drop in accuracy", why, required=False)
     intact, swapped = outcomes.answers(run_id, "intact"), outcomes.answers(run_id, RANDOM)
     oracle = companion(outcomes, run_id, RANDOM, *ORACLES)
@@ -162,8 +162,8 @@ def no_ecg(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> Au
     changes its answer.
     """
     question = "Without any ECG, how often does it give the same answer?"
-    if not (outcomes.has(run_id, "no_ecg") and outcomes.has(run_id, "intact")):
-        why = "there are no answers under no_ecg"
+    why = outcomes.lacks(run_id, "no_ecg", "intact")
+    if why is not None:
         return not_assessed("no_ecg", question, run_id, "same answer", why, required=False)
     intact, without = outcomes.answers(run_id, "intact"), outcomes.answers(run_id, "no_ecg")
     asked = intact.asked & without.asked

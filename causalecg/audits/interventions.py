@@ -122,7 +122,8 @@ def intervene(
     chosen = dict(pair.split("=") for pair in options.split(","))
     column = severity if "severity" in chosen else None
     if "severity" in chosen and column is None:
-        raise InputError(f"intervention {name} needs a severity scale, and cohort {cohort.path} has none")
+        have = f"name one: {', '.join(cohort.severity_scales)}" if cohort.severity_scales else "the cohort has none"
+        raise InputError(f"intervention {name} needs a severity scale; {have}")
     return _swapped(plain, draw_donors(table, answer=chosen["answer"], severity=column, rng=rng))  # type: ignore[arg-type]
 
 

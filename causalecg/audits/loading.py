@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -29,18 +30,28 @@ class Model:
     template_ids: tuple[str, ...] = ()
 
 
-def load_model(text: str, cohort: Cohort, *, severity: str | None = None, environment: str | None = None) -> Model:
+def load_model(
+    text: str,
+    cohort: Cohort,
+    *,
+    severity: str | None = None,
+    environment: str | None = None,
+    build: str | None = None,
+) -> Model:
     """Load ``RUN``, ``MODEL_FOLDER`` or ``package.module:factory``.
 
     A factory is called without arguments and returns a scorer of the contract: a callable that maps a batch to
-    (batch, candidates) scores. It is looked for in the current folder too.
+    (batch, candidates) scores. ``build``, ``package.module:function``, is the function from a seed to a fresh module
+    that a run of a module of your own was trained with. Both are looked for in the current folder too.
 
-    Raises InputError where there is nothing, or no such severity scale.
+    Raises InputError where there is nothing, no such severity scale, or an option that would do nothing.
     """
     folder = Path(text)
+    if folder.is_dir() and (folder / "run.json").exists():
+        return _run(folder, cohort, severity, environment, build)
+    if build is not None:
+        raise InputError(f"--build is for a run of your own module, and {text} is no run folder; leave it out")
     if folder.is_dir():
-        if (folder / "run.json").exists():
-            return _run(folder, cohort, environment)
         from causalecg.models.pretrained import from_pretrained
 
         found = from_pretrained(folder)
@@ -50,7 +61,7 @@ def load_model(text: str, cohort: Cohort, *, severity: str | None = None, enviro
     return Model(text, _made_by(text), {"role": "audited"}, _column(cohort, severity), environment)
 
 
-def _run(folder: Path, cohort: Cohort, environment: str | None) -> Model:
+def _run(folder: Path, cohort: Cohort, severity: str | None, environment: str | None, build: str | None) -> Model:
     from causalecg.training.run import Run
 
     run = Run.open(folder)
@@ -62,6 +73,10 @@ def _run(folder: Path, cohort: Cohort, environment: str | None) -> Model:
             f"the run in {folder} was trained in environment {own}, and may have learned from test patients of "
             f"{environment}; leave --environment out"
         )
+    if severity is not None and f"severity_{severity}" != run.severity_column:
+        raise InputError(f"the run in {folder} was trained by {run.severity_column}; leave --severity out")
+    if build is not None and run.record["scorer"] == "composite":
+        raise InputError(f"the run in {folder} trained the composite, which needs no --build; leave it out")
     balance = run.balance()
     estimand = run.estimand
     about = {
@@ -74,7 +89,7 @@ def _run(folder: Path, cohort: Cohort, environment: str | None) -> Model:
     }
     return Model(
         folder.resolve().name,
-        run.scorer(),
+        run.scorer() if build is None else run.scorer(_imported(build)),
         about,
         run.severity_column,
         environment or run.config.environment,
@@ -93,16 +108,33 @@ def _graph(name_or_file: str) -> dict[str, Any] | None:
         return None
 
 
-def _made_by(text: str) -> Scorer:
+def _imported(text: str) -> Any:
+    """What ``package.module:name`` names. InputError where it cannot be imported, or called."""
     module, _, name = text.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
-        factory = getattr(import_module(module), name)
+        found = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise InputError(f"'{text}' cannot be imported: {error}") from error
     finally:
         sys.path.pop(0)
-    scorer = factory()
+    if not callable(found):
+        raise InputError(f"'{text}' is a {type(found).__name__}, which cannot be called")
+    return found
+
+
+def _made_by(text: str) -> Scorer:
+    factory = _imported(text)
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as error:
+        raise InputError(
+            f"'{text}' cannot be called without arguments ({error}); name a function that returns a scorer, or score a "
+            "run with --build"
+        ) from None
+    except ValueError:  # a callable without a signature, e.g. one written in C
+        pass
+    scorer: Scorer = factory()
     if not callable(scorer):
         raise InputError(f"'{text}' returned a {type(scorer).__name__}, which is not a scorer: it cannot be called")
     return scorer

@@ -69,6 +69,11 @@ class Outcomes:
     def has(self, run_id: str, intervention: str) -> bool:
         return (run_id, intervention) in self._groups
 
+    def lacks(self, run_id: str, *interventions: str) -> str | None:
+        """Which of these were not asked, as a clause; ``None`` where all were."""
+        missing = [name for name in interventions if not self.has(run_id, name)]
+        return f"there are no answers under {', '.join(missing)}" if missing else None
+
     def answers(self, run_id: str, intervention: str) -> Answers:
         """KeyError when there are none; see :meth:`has`."""
         key = (run_id, intervention)

@@ -19,8 +19,8 @@ QUADRANTS = ("right, looks", "right, does not look", "wrong, looks", "wrong, doe
 def quadrants(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> AuditResult:
     """An item relies on the ECG when its answer changes under an opposite-answer donor. The excess of "right, does not
     look" over the oracle's is what a shortcut earns."""
-    if not (outcomes.has(run_id, OPPOSITE) and outcomes.has(run_id, "intact")):
-        why = f"there are no answers under {OPPOSITE}"
+    why = outcomes.lacks(run_id, OPPOSITE, "intact")
+    if why is not None:
         return not_assessed("quadrants", QUESTION, run_id, "right, does not look", why, required=False)
     columns = _columns(outcomes, run_id)
     found = companion(outcomes, run_id, OPPOSITE, *ORACLES)

@@ -8,47 +8,59 @@ from pathlib import Path
 from typing import Any
 
 from causalecg.audits.roles import ROLES
-from causalecg.audits.score_set import SCHEMA_VERSION
 from causalecg.errors import InputError
+
+SCHEMA_VERSION = 1
 
 #: By these a model is known; the rest of a record may come from a later version.
 _IDENTITY = ("model", "role", "arm", "seed", "cohort_hash", "seed_of_donors")
 
 
-def record_run(out: Path, run_id: str, about: Mapping[str, Any]) -> None:
-    """Add a run, or check that the one of this name is the same model on the same cohort."""
+def require_same(
+    out: Path, run_id: str, about: Mapping[str, Any], split: str, planned: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """InputError where ``out`` is no place for these answers: other things, another cohort, another model of this name,
+    or the same asked otherwise. Nothing is written.
+
+    Args:
+        about: the run's record.
+        planned: intervention -> what is going to be asked.
+    """
     if about["role"] not in ROLES:
         raise InputError(f"role '{about['role']}' is none of {', '.join(ROLES)}")
-    out.mkdir(parents=True, exist_ok=True)
-    record = _read(out)
-    runs = record["runs"]
+    if not (out / "runs.json").exists() and out.exists() and any(not p.name.startswith(".") for p in out.iterdir()):
+        raise InputError(f"{out} is not empty and holds no scores; choose another --out")
+    runs = read_records(out)["runs"]
     for name, other in runs.items():
         if other["cohort_hash"] != about["cohort_hash"]:
             raise InputError(f"{out} holds scores on another cohort (run {name}); choose another --out")
     before = runs.get(run_id)
     if before is None:
-        runs[run_id] = {"notes": [], "asked": {}, **about}
-        _write(out, record)
-    elif any(before.get(key) != about.get(key) for key in _IDENTITY):
+        return
+    if any(before.get(key) != about.get(key) for key in _IDENTITY):
         raise InputError(f"{out} holds another model called {run_id}; choose another name or another --out")
-    elif "asked" not in before:
+    if "asked" not in before:
         raise InputError(
             f"{out} was scored by an earlier version, which did not record what it asked; choose another --out"
         )
-
-
-def plan(out: Path, run_id: str, split: str, planned: Mapping[str, Mapping[str, Any]]) -> None:
-    """Record what is going to be asked, by intervention; InputError where the same was asked otherwise."""
-    record = _read(out)
-    asked = record["runs"][run_id]["asked"].setdefault(split, {})
     for name, how in planned.items():
-        before = asked.get(name)
-        differs = [key for key, value in how.items() if before is not None and before.get(key) != value]
+        asked = before["asked"].get(split, {}).get(name)
+        differs = [key for key, value in how.items() if asked is not None and asked.get(key) != value]
         if differs:
             raise InputError(
                 f"{out} holds {run_id}'s answers under {name} on {split} with another {differs[0]} "
-                f"({before[differs[0]]}, not {how[differs[0]]}); choose another --out"
+                f"({asked[differs[0]]}, not {how[differs[0]]}); choose another --out"
             )
+
+
+def plan(
+    out: Path, run_id: str, about: Mapping[str, Any], split: str, planned: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Record a run and what it is going to be asked, where they are not recorded yet."""
+    out.mkdir(parents=True, exist_ok=True)
+    record = read_records(out)
+    run = record["runs"].setdefault(run_id, {"notes": [], "asked": {}, **about})
+    asked = run["asked"].setdefault(split, {})
     for name, how in planned.items():
         asked.setdefault(name, {**how, "done": False})
     _write(out, record)
@@ -56,7 +68,7 @@ def plan(out: Path, run_id: str, split: str, planned: Mapping[str, Mapping[str, 
 
 def finish(out: Path, run_id: str, split: str, interventions: Iterable[str]) -> None:
     """Mark what has been asked as done."""
-    record = _read(out)
+    record = read_records(out)
     for name in interventions:
         record["runs"][run_id]["asked"][split][name]["done"] = True
     _write(out, record)
@@ -64,17 +76,26 @@ def finish(out: Path, run_id: str, split: str, interventions: Iterable[str]) -> 
 
 def note(out: Path, run_id: str, sentence: str) -> None:
     """A sentence for the reader of the report."""
-    record = _read(out)
+    record = read_records(out)
     notes = record["runs"][run_id]["notes"]
     if sentence not in notes:
         notes.append(sentence)
         _write(out, record)
 
 
-def _read(out: Path) -> dict[str, Any]:
+def read_records(out: Path) -> dict[str, Any]:
+    """``runs.json``, or that of an empty folder. InputError where it is damaged, or of another schema."""
     path = out / "runs.json"
-    found: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "runs": {}}
-    return json.loads(path.read_text()) if path.exists() else found
+    if not path.exists():
+        return {"schema_version": SCHEMA_VERSION, "runs": {}}
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        version, _ = found["schema_version"], found["runs"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path} is damaged; remove {out} and score again") from None
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{out} has score schema {version}, this version reads {SCHEMA_VERSION}; choose another --out")
+    return found
 
 
 def _write(out: Path, record: Mapping[str, Any]) -> None:

@@ -7,7 +7,6 @@ runs.json        run_id -> model, role, arm, seed, cohort hash, ...
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Any
 import pandas as pd
 
 from causalecg.audits.answer_table import read_answer_table
+from causalecg.audits.run_records import read_records
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 
-SCHEMA_VERSION = 1
 SCORE_COLUMNS: dict[str, str] = {
     "run_id": "string",
     "item_id": "string",
@@ -94,13 +93,23 @@ def _read_folder(folder: Path) -> ScoreSet:
         raise InputError(f"{folder} holds no scores (no runs.json and items.parquet); make them with 'causalecg score'")
     if not parts:
         raise InputError(f"{folder} holds no scores yet; run 'causalecg score' again to finish it")
-    record = json.loads((folder / "runs.json").read_text())
-    if record["schema_version"] != SCHEMA_VERSION:
-        raise InputError(f"{folder} has score schema {record['schema_version']}, this version reads {SCHEMA_VERSION}")
-    scores = pd.concat([read_parquet(part) for part in parts], ignore_index=True)
+    record = read_records(folder)
+    items, scores = _table(folder / "items.parquet"), pd.concat([_table(part) for part in parts], ignore_index=True)
+    missing = [name for name in SCORE_COLUMNS if name not in scores.columns]
+    if missing or "item_id" not in items.columns:
+        raise InputError(f"{folder} lacks the column {(missing or ['item_id'])[0]}; score again into another folder")
     for run in record["runs"].values():
         run["notes"] = [*run.get("notes", []), *_unfinished(run)]
-    return ScoreSet(read_parquet(folder / "items.parquet"), scores, record["runs"])
+    return ScoreSet(items, scores, record["runs"])
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        return read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read: {str(error).splitlines()[0]}; remove {path.parent} and score again"
+        ) from error
 
 
 def _unfinished(run: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import torch
 from adjusters.contract import Scorer, decide
 from causalecg.audits.interventions import DEFAULT_SUITE, Changed, intervene
 from causalecg.audits.progress import bar
-from causalecg.audits.run_records import finish, note, plan, record_run
+from causalecg.audits.run_records import finish, note, plan, require_same
 from causalecg.audits.score_set import SCORE_COLUMNS
 from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
 
 _PART = 5000
+#: Scores of one model, asked twice, differ by less than this, absolutely or relatively, whatever the hardware.
+SAME = 1e-2
 _DONOR_COLUMNS = ("donor_ecg_ids", "donor_patient_ids", "answer_expected")
 _KEPT_COLUMNS = (
     "item_id", "source", "split", "patient_ids", "ecg_ids", "template_id", "question_id", "question_type", "topic",
@@ -61,7 +63,7 @@ def score(
         run_id: name of the model among those of ``out``.
         interventions: canonical names; donors and wordings depend on ``seed`` and the name only.
         run: what is recorded about the model: role (default "audited"), arm, seed, ...
-        severity: severity column, for donors of the same severity.
+        severity: severity scale or its column, for donors of the same severity.
         draws: donors or wordings per item.
         max_items: only the first so many items of the split. Donors and wordings are those of the whole split.
         environment, template_ids: which items.
@@ -70,10 +72,12 @@ def score(
     Returns ``out``. Parts that are there already are not scored again. What is asked is recorded in ``runs.json``
     before, and marked as done after, so that part of the rows is never taken for all of them.
 
-    Raises InputError for an unknown split, intervention or role, when ``out`` holds another model of this name, or the
-    same one asked otherwise (other items, severity, environment, templates or number of draws).
+    Raises InputError for an unknown split, severity, intervention or role, when ``out`` holds another model of this
+    name (one that scores the first items that are there otherwise, too), or the same one asked otherwise (other items,
+    severity, environment, templates or number of draws).
     """
     out = Path(out)
+    severity = _severity_column(cohort, severity)
     table = rows_of(cohort, split, environment=environment, template_ids=template_ids)
     kept = table if max_items is None else table.iloc[:max_items]
     how = {
@@ -96,16 +100,20 @@ def score(
         for name in interventions
     }
     about = {"model": run_id, "role": "audited", **(run or {}), "cohort_hash": cohort.hash, "seed_of_donors": seed}
-    record_run(out, run_id, about)
-    plan(out, run_id, split, planned)
-    _record_items(out, _with_majority(kept.reset_index(drop=True), cohort, environment), severity)
+    require_same(out, run_id, about, split, planned)
     if isinstance(scorer, torch.nn.Module):
         scorer.eval()
+    names = {job: _stem(run_id, split, *job) for job in jobs}
+    _try_out(scorer, cohort, changed, names, out / "scores", batch_size)
+    plan(out, run_id, about, split, planned)
+    _record_items(out, _with_majority(kept.reset_index(drop=True), cohort, environment), severity)
     caching = getattr(scorer, "caching", nullcontext)
     (out / "scores").mkdir(exist_ok=True)
     with bar(f"scoring {run_id} on {split}", sum(map(len, changed.values())), progress) as advance, caching():
         for (name, draw), rows in changed.items():
-            _score_one(scorer, cohort, rows, name, draw, run_id, out / "scores", batch_size, split, advance)
+            _score_one(
+                scorer, cohort, rows, name, draw, run_id, out / "scores" / names[name, draw], batch_size, advance
+            )
             if len(rows) < len(kept):
                 note(out, run_id, f"{split}: {len(kept) - len(rows)} of {len(kept)} items have no {name}")
     finish(out, run_id, split, planned)
@@ -114,9 +122,61 @@ def score(
     return out
 
 
+def _severity_column(cohort: Cohort, severity: str | None) -> str | None:
+    if severity is None or severity in cohort.items.columns:
+        return severity
+    if severity not in cohort.severity_scales:
+        have = ", ".join(cohort.severity_scales) or "none"
+        raise InputError(f"cohort {cohort.path} has no severity scale '{severity}'; it has {have}")
+    return f"severity_{severity}"
+
+
 def _of_items(changed: Changed, kept: pd.DataFrame) -> pd.DataFrame:
     table = changed.table
     return table[table["item_id"].isin(set(kept["item_id"]))].reset_index(drop=True)
+
+
+def _stem(run_id: str, split: str, name: str, draw: int) -> str:
+    """Name of the parts of one intervention."""
+    words = "--".join(re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-") for text in (run_id, split, name))
+    # Names that differ only in their marks must not share a file.
+    return f"{words}--{draw}--{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+
+
+def _part_path(stem: Path, number: int) -> Path:
+    return stem.with_name(f"{stem.name}--{number}.parquet")
+
+
+def _try_out(
+    scorer: Scorer,
+    cohort: Cohort,
+    changed: Mapping[tuple[str, int], pd.DataFrame],
+    names: Mapping[tuple[str, int], str],
+    folder: Path,
+    batch_size: int,
+) -> None:
+    """Ask one batch before anything is written: is it a scorer, and the one whose answers are there already?
+
+    Raises InputError where it is not. What makes a model is its weights, options and code, none of which can be told
+    from its name; but another model gives other likelihoods.
+    """
+    first = {job: rows.iloc[:batch_size].reset_index(drop=True) for job, rows in changed.items() if len(rows)}
+    if not first:
+        return
+    there = {job: _part_path(folder / names[job], 0) for job in first if _part_path(folder / names[job], 0).exists()}
+    job = next(iter(there or first))
+    new = _answers(scorer, cohort, first[job], batch_size, lambda _: None)
+    if job not in there:
+        return
+    before = read_parquet(there[job], columns=["item_id", "log_likelihood"]).iloc[: len(first[job])]
+    if list(before["item_id"]) != list(first[job]["item_id"]):
+        raise InputError(f"{there[job]} holds answers to other items; choose another --out")
+    old, new_values = np.concatenate(list(before["log_likelihood"])), np.concatenate(new["log_likelihood"])
+    if old.shape != new_values.shape or not np.allclose(old, new_values, rtol=SAME, atol=SAME):
+        raise InputError(
+            f"{folder.parent} holds answers of another model by this name (the first {len(before)} items under "
+            f"{job[0]} are scored otherwise now); choose another --name or --out"
+        )
 
 
 def _score_one(
@@ -126,18 +186,14 @@ def _score_one(
     name: str,
     draw: int,
     run_id: str,
-    folder: Path,
+    stem: Path,
     batch_size: int,
-    split: str,
     advance: Any,
 ) -> None:
     """One intervention, in parts; a part that is there is kept, whatever its length."""
-    stem = "--".join(re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-") for text in (run_id, split, name))
-    # Names that differ only in their marks must not share a file.
-    stem += f"--{draw}--{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
     for number, start in enumerate(range(0, len(rows), _PART)):
         part = rows.iloc[start : start + _PART].reset_index(drop=True)
-        path = folder / f"{stem}--{number}.parquet"
+        path = _part_path(stem, number)
         if path.exists():
             if list(read_parquet(path, columns=["item_id"])["item_id"]) != list(part["item_id"]):
                 raise InputError(f"{path} holds answers to other items; choose another --out")
@@ -174,7 +230,11 @@ def _answers(scorer: Scorer, cohort: Cohort, part: pd.DataFrame, batch_size: int
     return {"answer_given": given, "log_likelihood": values}
 
 
-def _check(scores: torch.Tensor, shape: torch.Size, item: str) -> None:
+def _check(scores: Any, shape: torch.Size, item: str) -> None:
+    if not isinstance(scores, torch.Tensor):
+        raise InputError(
+            f"the scorer gave a {type(scores).__name__}; it must give a torch tensor of {tuple(shape)} scores"
+        )
     if scores.shape != shape:
         raise InputError(f"the scorer gave scores of shape {tuple(scores.shape)} for {tuple(shape)} candidates")
     if torch.isnan(scores).any():

@@ -29,8 +29,9 @@ def adversarial_wording(outcomes: Outcomes, run_id: str, *, seed: int, replicate
     the items where that has been scored; where it has not, every changed answer counts.
     """
     name, measure = "adversarial_wording", "drop in accuracy"
-    if not (outcomes.has(run_id, HELD_OUT) and outcomes.has(run_id, "intact")):
-        return not_assessed(name, QUESTION, run_id, measure, f"there are no answers under {HELD_OUT}", required=True)
+    why = outcomes.lacks(run_id, HELD_OUT, "intact")
+    if why is not None:
+        return not_assessed(name, QUESTION, run_id, measure, why, required=True)
     asked = outcomes.answers(run_id, "intact").asked & outcomes.answers(run_id, HELD_OUT).asked
     if not asked.any():
         why = f"no item has both an intact answer and one under {HELD_OUT}"
@@ -64,9 +65,8 @@ def style_effect(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int)
     """Share of answers changed by a training wording of another style, less that by one of the same style."""
     name, measure = "style_effect", "answers changed by the style"
     needed = ("intact", OTHER_STYLE, SEEN)
-    missing = [what for what in needed if not outcomes.has(run_id, what)]
-    if missing:
-        why = f"there are no answers under {', '.join(missing)}"
+    why = outcomes.lacks(run_id, *needed)
+    if why is not None:
         return not_assessed(name, STYLE_QUESTION, run_id, measure, why, required=False)
     asked = np.stack([outcomes.answers(run_id, what).asked for what in needed]).all(0)
     if not asked.any():

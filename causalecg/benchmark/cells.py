@@ -95,11 +95,10 @@ def finished_cells(out: Path) -> list[Cell]:
     for done in sorted((out / "scores").glob(f"*/{DONE}")):
         (about,) = json.loads((done.parent / "runs.json").read_text())["runs"].values()
         found.append(Cell(about["arm"], about["seed"]))
-    arms = {cell.arm for cell in found}
-    whole = {s for s in {cell.seed for cell in found} if {c.arm for c in found if c.seed == s} == arms}
+    place = {arm: i for i, arm in enumerate(json.loads((out / "compare.json").read_text())["arms"])}
+    whole = {s for s in {cell.seed for cell in found} if {c.arm for c in found if c.seed == s} == place.keys()}
     if not whole:
-        raise InputError(f"{out} has no seed that every arm has finished; run 'causalecg compare' again")
-    # Comparisons of earlier versions do not record the order.
-    order = json.loads((out / "compare.json").read_text()).get("arms", [])
-    place = {arm: i for i, arm in enumerate(dict.fromkeys([*order, *(cell.arm for cell in found)]))}
+        none = [arm for arm in place if arm not in {cell.arm for cell in found}]
+        which = f" ({', '.join(none)}: none)" if none else ""
+        raise InputError(f"{out} has no seed that every arm has finished{which}; run 'causalecg compare' again")
     return sorted((cell for cell in found if cell.seed in whole), key=lambda cell: (cell.seed, place[cell.arm]))

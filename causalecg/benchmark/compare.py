@@ -39,8 +39,10 @@ def run_comparison(
     Raises:
         InputError: an unknown or repeated arm, no seed, or ``out`` holds a comparison of another cohort or
             configuration.
+        ContractError, NotIdentified: an arm cannot work on this cohort. Nothing has been trained then.
     """
     from causalecg.training.arms import Arm
+    from causalecg.training.run import check_arm
     from causalecg.training.tables import of_environment, rows_of
 
     out = Path(out)
@@ -52,6 +54,8 @@ def run_comparison(
     have = set(of_environment(cohort.items, config.environment)["split"])
     splits = tuple(name for name in ("test", "test_unbiased", "test_natural") if name in have)
     plan = Plan(cohort.path.resolve(), out.resolve(), config, splits, audit_items)
+    for arm in parsed:
+        check_arm(cohort, arm, config)
     _claim(out, cohort, config, audit_items, names)
     # Seeds outermost: a stopped comparison has complete seeds rather than complete arms.
     cells = [Cell(name, seed) for seed in range(seeds) for name in names]
@@ -73,7 +77,8 @@ def _claim(out: Path, cohort: Cohort, config: RunConfig, audit_items: int, arms:
         found = json.loads(path.read_text())
         differs = [key for key, value in record.items() if found.get(key) != value]
         if differs:
-            raise InputError(f"{out} holds a comparison with another {differs[0]}; choose another --out")
+            what = {"cohort_hash": "cohort", "config": "configuration", "audit_items": "number of audited items"}
+            raise InputError(f"{out} holds a comparison with another {what[differs[0]]}; choose another --out")
         _write(path, {**found, "arms": list(dict.fromkeys([*found.get("arms", []), *arms]))})
         return
     if out.exists() and any(out.iterdir()):

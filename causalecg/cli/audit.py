@@ -17,7 +17,13 @@ def register(app: typer.Typer) -> None:
         scores: Annotated[Path, typer.Argument(help="Score folder, or a .csv, .jsonl or .parquet table of answers.")],
         out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
         cohort: Annotated[Path | None, typer.Option(help="Cohort folder, for the ECGs of the report.")] = None,
-        suite: Annotated[str, typer.Option(help="default, full, or a comma-separated list.")] = "default",
+        suite: Annotated[
+            str,
+            typer.Option(
+                help="default, full, or a comma-separated list. A verdict needs accuracy, follow_rate and "
+                "adversarial_wording; without one of them it is 'not assessed'."
+            ),
+        ] = "default",
         run: Annotated[
             str | None, typer.Option(help="Audit this run only; by default every run, judging those of role audited.")
         ] = None,
@@ -51,6 +57,9 @@ def register(app: typer.Typer) -> None:
         else:
             for result in results:
                 typer.echo(_line(result))
+            for name in names:
+                for note in opened.runs[name].get("notes", []):
+                    typer.echo(f"{name}: {note}")
             for name in judged:
                 typer.echo(f"{name}: {each[name]} (* required)")
             if page is not None:

@@ -12,8 +12,14 @@ from causalecg.errors import InputError
 if TYPE_CHECKING:
     from structural_models.graph import CausalGraph
 
-GraphOption = Annotated[str, typer.Option(help="A preset ('causalecg list graphs') or a .dot, .gml or .yaml file.")]
-CohortOption = Annotated[str | None, typer.Option(help="Cohort folder; names the columns.")]
+GraphOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A preset ('causalecg list graphs') or a .dot, .gml or .yaml file; by default the cohort's, else "
+        "severity_visible."
+    ),
+]
+CohortOption = Annotated[str | None, typer.Option(help="Cohort folder; names the graph and the columns.")]
 SeverityOption = Annotated[str | None, typer.Option(help="Severity scale.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_GRAPH = "severity_visible"
@@ -24,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
     @group.command()
     def show(
-        graph: GraphOption = DEFAULT_GRAPH,
+        graph: GraphOption = None,
         cohort: CohortOption = None,
         severity: SeverityOption = None,
         as_json: JsonOption = False,
@@ -50,7 +56,7 @@ def register(app: typer.Typer) -> None:
 
     @group.command()
     def identify(
-        graph: GraphOption = DEFAULT_GRAPH,
+        graph: GraphOption = None,
         cohort: CohortOption = None,
         severity: SeverityOption = None,
         as_json: JsonOption = False,
@@ -69,28 +75,31 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="scm")
 
 
-def declared_on(text: str, cohort: str | None, severity: str | None) -> tuple[CausalGraph, dict[str, str]]:
-    """The graph, and {"severity": column} as the options say. In a cohort without a scale the severity is unmeasured.
+def declared_on(text: str | None, cohort: str | None, severity: str | None) -> tuple[CausalGraph, dict[str, str]]:
+    """The graph, and the columns of severity and treatment, as the options and the cohort say.
 
-    Raises InputError where the cohort has no such scale, or several and none is named.
+    In a cohort without a scale the severity is unmeasured. Raises InputError where the cohort has no such scale, or
+    several and none is named.
     """
     from structural_models.graph_files import load_graph
 
-    graph = load_graph(text)
     if cohort is None:
-        return graph, {} if severity is None else {"severity": f"severity_{severity}"}
+        return load_graph(text or DEFAULT_GRAPH), {} if severity is None else {"severity": f"severity_{severity}"}
     from causalecg.cohort.schema import Cohort
 
-    scales = Cohort.open(cohort).severity_scales
+    opened = Cohort.open(cohort)
+    scales = opened.severity_scales
+    graph = load_graph(text or opened.meta.get("graph") or DEFAULT_GRAPH)
+    columns = {"treatment": opened.meta.get("roles", {}).get("treatment", "style")}
     if severity is None and not scales:
-        return (graph.with_latent(graph.node("severity")) if "severity" in graph.roles else graph), {}
+        return (graph.with_latent(graph.node("severity")) if "severity" in graph.roles else graph), columns
     if severity is None and len(scales) == 1:
         severity = scales[0]
     if severity not in scales:
         asked = "several severity scales" if severity is None else f"no severity scale '{severity}'"
         have = f"name one of {', '.join(scales)} with --severity" if scales else "it has none"
         raise InputError(f"cohort {cohort} has {asked}; {have}")
-    return graph, {"severity": f"severity_{severity}"}
+    return graph, {**columns, "severity": f"severity_{severity}"}
 
 
 def node_lines(graph: CausalGraph, columns: dict[str, str]) -> list[str]:

@@ -13,7 +13,9 @@ from causalecg.errors import InputError
 def register(app: typer.Typer) -> None:
     @app.command()
     def score(
-        model: Annotated[str, typer.Argument(help="Run folder, model folder, or package.module:factory.")],
+        model: Annotated[
+            str, typer.Argument(help="Run folder, model folder, or package.module:function that returns a scorer.")
+        ],
         cohort: Annotated[Path, typer.Option(help="Cohort folder.")],
         out: Annotated[Path, typer.Option(help="Score folder; more models may be added to it.")],
         split: Annotated[str, typer.Option(help="Comma-separated splits.")] = "test",
@@ -21,6 +23,10 @@ def register(app: typer.Typer) -> None:
         role: Annotated[str | None, typer.Option(help="audited, unadjusted, question_only, oracle, ...")] = None,
         name: Annotated[str | None, typer.Option(help="Name of the model in the report.")] = None,
         severity: Annotated[str | None, typer.Option(help="Severity scale; a run brings its own.")] = None,
+        build: Annotated[
+            str | None,
+            typer.Option(help="package.module:function that builds the module of your own that a run trained."),
+        ] = None,
         environment: Annotated[str | None, typer.Option(help="Part of the cohort; a run brings its own.")] = None,
         max_items: Annotated[int | None, typer.Option(min=1, help="Only the first so many items.")] = None,
         seed: Annotated[int, typer.Option(min=0, help="Of donors and wordings.")] = 0,
@@ -30,14 +36,17 @@ def register(app: typer.Typer) -> None:
         from causalecg.audits.loading import load_model
         from causalecg.audits.scoring import score as score_
         from causalecg.cohort.schema import Cohort
+        from causalecg.training.tables import rows_of
 
         chosen = parse(interventions)
         opened = Cohort.open(cohort)
-        found = load_model(model, opened, severity=severity, environment=environment)
+        found = load_model(model, opened, severity=severity, environment=environment, build=build)
         about = {**found.about, "role": role or found.about["role"]}
         splits = [part.strip() for part in split.split(",") if part.strip()]
         if not splits:
             raise InputError("--split names no split; give e.g. --split test,test_unbiased")
+        for part in splits:
+            rows_of(opened, part, environment=found.environment, template_ids=found.template_ids)
         for part in splits:
             score_(
                 found.scorer,

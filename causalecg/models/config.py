@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class EmbeddedLanguageModel(BaseModel):
@@ -16,6 +16,13 @@ class EmbeddedLanguageModel(BaseModel):
     layers: int = Field(default=2, ge=1)
     heads: int = Field(default=4, ge=1)
     vocabulary: int = Field(default=1024, ge=260)
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        # Rotary positions turn pairs of numbers, so that a head's width is even.
+        if self.hidden % (2 * self.heads):
+            raise ValueError(f"hidden ({self.hidden}) must be a multiple of twice heads ({self.heads})")
+        return self
 
 
 class ModelConfig(BaseModel):

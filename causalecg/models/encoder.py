@@ -47,6 +47,8 @@ class ResidualEncoder(nn.Module):
         self, leads: int, *, dim: int = 96, tokens: int = 1, widths: tuple[int, ...] = (32, 48, 64), kernel: int = 5
     ) -> None:
         super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, not {kernel}")
         self.dim, self.tokens = dim, tokens
         self.stem = nn.Conv1d(leads, widths[0], 16, 4, 6)
         self.blocks = nn.Sequential(*(ResidualBlock(a, b, kernel, 2) for a, b in pairwise(widths)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,10 +56,26 @@ def _assemble(config: ModelConfig, language_model: Any, tokenizer: Any, leads: i
 def _part(kind: str, known: dict[str, Any], name: str, options: dict[str, Any], *sizes: int) -> Any:
     if name not in known:
         raise InputError(f"unknown {kind} '{name}'; known are {', '.join(sorted(known))}")
+    _require_options(f"{kind} '{name}'", known[name], options)
     try:
         return known[name](*sizes, **options)
-    except TypeError as error:
-        raise InputError(f"{kind} '{name}' does not take these options: {error}") from error
+    except (ValueError, AssertionError) as error:
+        raise InputError(f"{kind} '{name}' cannot be built with {options}: {error}") from error
+
+
+def _require_options(part: str, build: Any, options: dict[str, Any]) -> None:
+    """InputError for an option the part does not have, or a size that is no positive whole number."""
+    keywords = inspect.signature(build).parameters.values()
+    defaults = {option.name: option.default for option in keywords if option.kind is option.KEYWORD_ONLY}
+    for key, value in options.items():
+        if key not in defaults:
+            have = f"its options are {', '.join(defaults)}" if defaults else "it has no options"
+            raise InputError(f"{part} does not take the option '{key}'; {have}")
+        several = isinstance(defaults[key], tuple)
+        given = value if several and isinstance(value, (list, tuple)) else [value]
+        if (several and given is not value) or not given or not all(type(size) is int and size > 0 for size in given):
+            what = "a list of positive whole numbers" if several else "a positive whole number"
+            raise InputError(f"{part}: option '{key}' is {what}, not {value!r}")
 
 
 def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:

@@ -78,6 +78,11 @@ def write_report(
         seed: of the bootstrap of the accuracies in the table of runs.
     """
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a folder for the report")
+    for made in ("cohort.json", "run.json", "runs.json", "compare.json"):
+        if (out / made).exists():
+            raise InputError(f"{out} holds other things ({made}); choose another folder for the report")
     arms = _arms_compared(comparison) if comparison is not None else _runs_compared(score_set, results, seed)
     record = valid(_record(score_set, results, graph, estimand, comparison, title, arms, judged))
     tables = {"": balance} if isinstance(balance, pd.DataFrame) else dict(balance or {})

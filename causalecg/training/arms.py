@@ -61,6 +61,8 @@ class Arm:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)} and {PLACEBO}NAME"
             raise InputError(f"no arm is called '{text}'; {hint}")
+        if placebo and "severity" not in adjuster_class(name).card.needs:
+            raise InputError(f"arm '{text}' would shuffle a severity that {name} does not use; leave {PLACEBO} out")
         options: dict[str, Any] = {}
         valid, kinds = option_names(adjuster_class(name)), annotations_of(adjuster_class(name))
         for pair in filter(None, query.split("&")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import tomllib
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from causalecg.errors import InputError
-from causalecg.models.config import ModelConfig
+from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
 
 
 class RunConfig(BaseModel):
@@ -55,6 +56,8 @@ class RunConfig(BaseModel):
     def read(cls, path: str | Path) -> RunConfig:
         """From TOML or JSON. Raises InputError naming the file and the key."""
         path = Path(path)
+        if path.suffix not in (".toml", ".json"):
+            raise InputError(f"configuration {path} is neither .toml nor .json, the two that are read")
         try:
             text = path.read_text()
             record = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -64,6 +67,15 @@ class RunConfig(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))
+            if first["type"] == "extra_forbidden":
+                near = difflib.get_close_matches(str(first["loc"][-1]), _keys(), n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"keys are {', '.join(cls.model_fields)}"
+                raise InputError(f"configuration {path}: there is no key '{key}'; {hint}") from error
             raise InputError(f"configuration {path}, key '{key}': {first['msg']}") from error
         except (ValueError, TypeError) as error:
             raise InputError(f"configuration {path} is not valid {path.suffix[1:] or 'TOML'}: {error}") from error
+
+
+def _keys() -> list[str]:
+    """Of a configuration and its parts."""
+    return [*RunConfig.model_fields, *ModelConfig.model_fields, *EmbeddedLanguageModel.model_fields]

@@ -94,9 +94,9 @@ def train(
         with torch.enable_grad():
             _train(cohort, arm, config, seed, out, scorer, progress and processes.is_main_process, record)
             processes.wait_for_everyone()
-    except ValueError:
+    except Exception:
         if fresh and processes.is_main_process and not (out / "checkpoint").exists():
-            shutil.rmtree(out)  # refused before it began: nothing is there to go on with
+            shutil.rmtree(out)  # it failed before it began: nothing is there to go on with
         raise
     finally:
         torch.set_num_threads(threads)
@@ -118,7 +118,7 @@ class Run:
         folder = Path(path)
         if not (folder / "run.json").is_file():
             raise InputError(f"{folder} is not a run: it has no run.json; make one with 'causalecg train'")
-        record = json.loads((folder / "run.json").read_text())
+        record = _read_record(folder)
         if record["status"] != "done":
             raise InputError(f"the run in {folder} was interrupted; give the same train command again to finish it")
         return cls(folder, Arm.parse(record["arm"]), RunConfig.read(folder / "config.json"), record)
@@ -143,7 +143,6 @@ class Run:
 
     def balance(self) -> pd.DataFrame | None:
         """Balance of the confounder before and after, where the adjuster changes it."""
-
         path = self.path / "balance.parquet"
         return read_parquet(path) if path.exists() else None
 
@@ -155,12 +154,14 @@ class Run:
 
         Raises InputError when ``build`` is needed and missing.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         composite = self.record["scorer"] == "composite"
         if not composite and build is None:
             raise InputError(
-                f"the run in {self.path} trained {self.record['scorer']}; pass the function that builds it"
+                f"the run in {self.path} trained {self.record['scorer']}; name the function that builds it (--build on "
+                "the command line)"
             )
         found = load_adjuster(self.path)
         if composite:
@@ -178,7 +179,11 @@ class Run:
         objective = found.attach(
             main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
         )
-        restore(objective, load_file(self.path / "objective.safetensors"))
+        try:
+            state = load_file(self.path / "objective.safetensors")
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{self.path / 'objective.safetensors'} cannot be read: {error}; train again") from error
+        restore(objective, state)
         return TrainedScorer(objective, self.arm, found).eval()
 
 
@@ -195,28 +200,9 @@ def _train(
     from accelerate import PartialState
 
     streams = np.random.SeedSequence(seed).spawn(4)
-    fit_rng, rewrite_rng, placebo_rng = (np.random.default_rng(s) for s in streams[3].spawn(3))
-    scale, words = severity_column(cohort, config)
-    tables = [
-        rows_of(cohort, split, environment=config.environment, template_ids=config.template_ids) for split in arm.splits
-    ]
-    severity = scale
-    if scale is not None and any(has_pairs(table, scale) for table in tables):
-        tables = [with_pairs(table, scale, len(words)) for table in tables]
-        severity, words = pair_column(scale), pair_words(words)
-    found = _adjuster(arm, words)
-    estimand = _estimand(found, config, cohort, severity)
-    if severity is not None and "severity" in found.card.needs:
-        _require_severity(tables, severity, str(arm))
-    train_table, valid_table = (arm.shuffled(table, placebo_rng) for table in tables)
-    refuse_test_rows(train_table, cohort, config)
-    found.fit(train_table, estimand, rng=fit_rng)
-    learned = found.rewrite(train_table, rng=rewrite_rng)
-    for table in (learned, valid_table):
-        refuse_test_rows(table, cohort, config)
+    found, estimand, learned, valid_table, scale, words = _fitted(cohort, arm, config, streams[3])
     further = _further_answers(cohort, learned)
     rows, valid_rows = (_rows(cohort, found, arm, table, further) for table in (learned, valid_table))
-
     texts = _texts(cohort, learned, words, further)
     build = build or composite_builder(cohort, config, texts)
     main = build(seed_of(streams[0]))
@@ -243,6 +229,37 @@ def _train(
         loop.run()
     if loop.accelerator.is_main_process:
         _finish(out, objective, found, learned, record)
+
+
+def check_arm(cohort: Cohort, arm: Arm, config: RunConfig) -> None:
+    """Raise what :func:`train` would before it builds a model: InputError, ContractError or NotIdentified."""
+    _fitted(cohort, arm, config, np.random.SeedSequence(0))
+
+
+def _fitted(
+    cohort: Cohort, arm: Arm, config: RunConfig, seeds: np.random.SeedSequence
+) -> tuple[Adjuster, Estimand | None, pd.DataFrame, pd.DataFrame, str | None, list[str]]:
+    """The adjuster, its estimand, the rows to learn from and to validate on, the severity's column and level words."""
+    fit_rng, rewrite_rng, placebo_rng = (np.random.default_rng(s) for s in seeds.spawn(3))
+    scale, words = severity_column(cohort, config)
+    tables = [
+        rows_of(cohort, split, environment=config.environment, template_ids=config.template_ids) for split in arm.splits
+    ]
+    severity = scale
+    if scale is not None and any(has_pairs(table, scale) for table in tables):
+        tables = [with_pairs(table, scale, len(words)) for table in tables]
+        severity, words = pair_column(scale), pair_words(words)
+    found = _adjuster(arm, words)
+    estimand = _estimand(found, config, cohort, severity)
+    if severity is not None and "severity" in found.card.needs:
+        _require_severity(tables, severity, str(arm))
+    train_table, valid_table = (arm.shuffled(table, placebo_rng) for table in tables)
+    refuse_test_rows(train_table, cohort, config)
+    found.fit(train_table, estimand, rng=fit_rng)
+    learned = found.rewrite(train_table, rng=rewrite_rng)
+    for table in (learned, valid_table):
+        refuse_test_rows(table, cohort, config)
+    return found, estimand, learned, valid_table, scale, words
 
 
 def _finish(out: Path, objective: Objective, found: Adjuster, table: pd.DataFrame, record: dict[str, Any]) -> None:
@@ -346,7 +363,7 @@ def _claim(out: Path, about: dict[str, Any], config: RunConfig) -> dict[str, Any
     """The run's record: of the run that is there already, or a fresh one. InputError when it is of something else."""
     path = out / "run.json"
     if path.exists():
-        found: dict[str, Any] = json.loads(path.read_text())
+        found = _read_record(out)
         differs = [name for name, value in about.items() if found.get(name) != value]
         if json.loads((out / "config.json").read_text()) != config.model_dump(mode="json"):
             differs.append("configuration")
@@ -360,6 +377,17 @@ def _claim(out: Path, about: dict[str, Any], config: RunConfig) -> dict[str, Any
     _write(out / "config.json", config.model_dump(mode="json"))
     _write(path, record)
     return record
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """``run.json``. InputError where it is damaged."""
+    try:
+        found = json.loads((folder / "run.json").read_text())
+        if {"arm", "seed", "status", "cohort_hash"} <= found.keys():
+            return dict(found)
+    except (ValueError, AttributeError):
+        pass
+    raise InputError(f"{folder / 'run.json'} is damaged; remove the folder and train again")
 
 
 def versions() -> dict[str, str]:

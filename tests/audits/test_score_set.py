@@ -229,3 +229,32 @@ def test_the_question_text_is_the_question(tmp_path, rows) -> None:
     table.assign(question=words.where(~swapped, words + " Really?")).to_csv(tmp_path / "t.csv", index=False)
     items = ScoreSet.open(tmp_path / "t.csv").items
     assert set(items["question_id"]) == set(items["template_id"]) == {"Is there AF?", "Is it normal?"}
+
+
+def test_patients_that_are_not_named_are_said_so(tmp_path, rows) -> None:
+    table = pd.DataFrame(rows)
+    table.to_csv(tmp_path / "named.csv", index=False)
+    assert "notes" not in ScoreSet.open(tmp_path / "named.csv").runs["named"]
+    for name, some in (("none", table.drop(columns="patient_id")), ("gaps", table)):
+        some = some if name == "none" else some.assign(patient_id=some["patient_id"].where(some["item_id"] != 3))
+        some.to_csv(tmp_path / f"{name}.csv", index=False)
+        (note,) = ScoreSet.open(tmp_path / f"{name}.csv").runs[name]["notes"]
+        assert "counts as a patient of its own" in note
+
+
+def test_cells_that_do_not_fit_are_said_so(tmp_path, rows) -> None:
+    lines = pd.DataFrame(rows).to_csv(index=False).splitlines()
+    (tmp_path / "t.csv").write_text("\n".join([lines[0], *(line + "," for line in lines[1:])]))
+    with pytest.raises(InputError, match="more cells than its header"):
+        ScoreSet.open(tmp_path / "t.csv")
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps({**row, "answer_given": {"text": "yes"}}) for row in rows))
+    with pytest.raises(InputError, match="a cell holds an object"):
+        ScoreSet.open(tmp_path / "t.jsonl")
+
+
+def test_the_donors_answer_is_not_the_items(tmp_path, rows) -> None:
+    for row in rows:
+        row["answer"] = row.get("answer_expected", row["answer"])
+    pd.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InputError, match="put that one's answer into answer_expected"):
+        ScoreSet.open(tmp_path / "t.csv")

@@ -145,3 +145,78 @@ def test_every_item_of_a_swap_names_its_donor(cohort: Cohort, tmp_path) -> None:
     swapped = found.scores[found.scores["intervention"] == OPPOSITE]
     for row in swapped.itertuples():
         assert [owner[ecg] for ecg in row.donor_ecg_ids] == list(row.donor_patient_ids)
+
+
+def the_longer_question(batch) -> torch.Tensor:
+    """Another model: of other likelihoods, though it answers as the first does."""
+    return first_candidate(batch) + torch.tensor([[0.1 * len(q)] for q in batch.question])
+
+
+def test_another_model_by_the_same_name_is_refused(cohort: Cohort, tmp_path) -> None:
+    before = scored(cohort, tmp_path / "s", interventions=("intact",)).scores
+    for interventions in (("intact",), DEFAULT_SUITE):
+        with pytest.raises(InputError, match="another model by this name"):
+            scored(cohort, tmp_path / "s", scorer=the_longer_question, interventions=interventions)
+    pd.testing.assert_frame_equal(ScoreSet.open(tmp_path / "s").scores, before)
+    assert len(scored(cohort, tmp_path / "s").scores) > 5 * len(before)
+
+
+def test_a_folder_of_other_things_is_left_alone(cohort: Cohort, tmp_path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "items.parquet").write_bytes(b"somebody's")
+    with pytest.raises(InputError, match="holds no scores"):
+        scored(cohort, tmp_path / "s")
+    with pytest.raises(InputError, match="holds no scores"):
+        scored(cohort, cohort.path)
+    assert [p.name for p in (tmp_path / "s").iterdir()] == ["items.parquet"]
+    with pytest.raises(InputError, match=r"holds other things \(cohort.json\)"):
+        write_report(cohort.path, score_set=scored(cohort, tmp_path / "t"), results=[])
+
+
+@pytest.mark.parametrize(
+    ("scorer", "says"),
+    [
+        (lambda batch: None, "gave a NoneType"),
+        (lambda batch: first_candidate(batch).numpy(), "gave a ndarray"),
+        (lambda batch: first_candidate(batch)[:, :1], "scores of shape"),
+        (lambda batch: first_candidate(batch) * float("nan"), "gave NaN"),
+    ],
+)
+def test_what_is_no_scorer_writes_nothing(cohort: Cohort, tmp_path, scorer, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        scored(cohort, tmp_path / "s", scorer=scorer)
+    assert not (tmp_path / "s").exists()
+
+
+def test_the_severity_is_a_scale_or_its_column(cohort: Cohort, tmp_path) -> None:
+    for severity in ("simulated", "severity_simulated"):
+        found = scored(cohort, tmp_path / severity, severity=severity, max_items=5)
+        assert "severity_simulated" in found.items.columns
+    with pytest.raises(InputError, match="no severity scale 'acuty'; it has simulated"):
+        scored(cohort, tmp_path / "s", severity="acuty")
+    with pytest.raises(InputError, match="needs a severity scale; name one: simulated"):
+        scored(cohort, tmp_path / "s", severity=None)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("runs.json", b"{"),
+        ("runs.json", b"{}"),
+        ("runs.json", b"[]"),
+        ("items.parquet", b"PAR1"),
+        ("scores/*.parquet", b"PAR1"),
+    ],
+)
+def test_a_damaged_folder_is_said_so(cohort: Cohort, tmp_path, file: str, content: bytes) -> None:
+    scored(cohort, tmp_path / "s", interventions=("intact",))
+    next((tmp_path / "s").glob(file)).write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged|cannot be read"):
+        ScoreSet.open(tmp_path / "s")
+
+
+def test_which_answers_are_missing_is_said(cohort: Cohort, tmp_path) -> None:
+    found = scored(cohort, tmp_path / "s", interventions=(OPPOSITE,))
+    notes = {result.name: result.note for result in run_suite(found)}
+    assert notes["follow_rate"] == notes["quadrants"] == "there are no answers under intact"
+    assert notes["adversarial_wording"] == "there are no answers under wording[held_out], intact"

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from adjusters.contract import ContractError
 from causalecg.benchmark.cells import Cell, finished_cells
 from causalecg.benchmark.cohort import simulate_cohort
 from causalecg.benchmark.compare import run_comparison
@@ -137,7 +138,25 @@ def test_a_comparison_resumes_and_reports(tmp_path) -> None:
     assert record["seeds"] == [0, 1]
     text = page.read_text()
     assert "Balance of the confounder" in text and "25 mm/s" in text
-    with pytest.raises(InputError, match="comparison with another config"):
+    with pytest.raises(InputError, match="comparison with another configuration"):
         run_comparison(cohort, arms, 1, config.model_copy(update={"epochs": 2}), out, progress=False)
     with pytest.raises(InputError, match="distinct arms"):
         run_comparison(cohort, ("none", "none"), 1, config, out, progress=False)
+
+
+def test_an_arm_that_cannot_work_is_refused_before_any_is_trained(tmp_path) -> None:
+    folder = simulate_cohort(tmp_path / "c", items=60, test_items=20, rho=0.9, rate_hz=50, seconds=2, progress=False)
+    config = RunConfig(treatment="manner")
+    with pytest.raises(ContractError, match="'manner'"):
+        run_comparison(Cohort.open(folder), ("none", "ipw"), 1, config, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_comparison_that_lacks_an_arm_is_not_reported(tmp_path) -> None:
+    (tmp_path / "compare.json").write_text(json.dumps({"arms": ["none", "backdoor"]}))
+    cell = tmp_path / "scores" / "none-seed0"
+    cell.mkdir(parents=True)
+    (cell / "done").touch()
+    (cell / "runs.json").write_text(json.dumps({"runs": {"none-seed0": {"arm": "none", "seed": 0}}}))
+    with pytest.raises(InputError, match=r"no seed that every arm has finished \(backdoor: none\)"):
+        finished_cells(tmp_path)

@@ -122,7 +122,32 @@ def test_a_factory_of_the_users_own(place: Path) -> None:
         "    return lambda batch: torch.zeros(batch.candidate_ids.shape).masked_fill(batch.padding, float('-inf'))\n"
         "def broken():\n"
         "    return lambda batch: torch.zeros(3)\n"
+        "nothing = 3\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layer = torch.nn.Linear(12, 2)\n"
+        "    def forward(self, batch):\n"
+        "        return self.layer(batch.ecg[:, 0].mean(-1)).masked_fill(batch.padding, float('-inf'))\n"
+        "def build(seed):\n"
+        "    torch.manual_seed(seed)\n"
+        "    return Net()\n"
+        "if __name__ == '__main__':\n"
+        "    import mine\n"
+        "    from causalecg import Cohort, RunConfig, train\n"
+        "    train(Cohort.open('c'), 'none', RunConfig(epochs=1), seed=0, out='theirs', scorer=mine.build)\n"
     )
+    for what, says in (
+        ("build", "cannot be called without arguments"),
+        ("nothing", "is a int, which cannot be called"),
+    ):
+        assert says in run("score", f"mine:{what}", "--cohort", "c", "--out", "n", cwd=place, code=2).stderr
+    subprocess.run([sys.executable, "mine.py"], cwd=place, check=True, capture_output=True)
+    told = ("score", "theirs", "--cohort", "c", "--out", "t", "--interventions", "intact")
+    assert "--build" in run(*told, cwd=place, code=2).stderr
+    run(*told, "--build", "mine:build", cwd=place)
+    refused = run("score", "run-none", "--cohort", "c", "--out", "n", "--build", "mine:build", cwd=place, code=2)
+    assert "needs no --build" in refused.stderr
     run("score", "mine:factory", "--cohort", "c", "--out", "m", "--name", "mine", cwd=place)
     run("audit", "m", cwd=place, code=3)  # always the first candidate; 60 items are too few to say more
     assert (

@@ -163,7 +163,21 @@ def test_a_folder_cannot_say_that_its_code_be_run(tmp_path, monkeypatch, copied:
     ("change", "says"),
     [
         ({"encoder": "resnt"}, "unknown encoder 'resnt'"),
-        ({"encoder_options": {"depth_": 3}}, "does not take these options"),
+        (
+            {"encoder_options": {"depth_": 3}},
+            "not take the option 'depth_'; its options are dim, tokens, widths, kernel",
+        ),
+        ({"projector_options": {"depth": 3}}, "does not take the option 'depth'; it has no options"),
+        ({"encoder_options": {"tokens": 0}}, "option 'tokens' is a positive whole number, not 0"),
+        ({"encoder_options": {"tokens": True}}, "option 'tokens' is a positive whole number, not True"),
+        ({"encoder_options": {"widths": []}}, "option 'widths' is a list of positive whole numbers"),
+        ({"encoder_options": {"widths": [8, 0]}}, "option 'widths' is a list of positive whole numbers"),
+        ({"encoder_options": {"widths": "a"}}, "option 'widths' is a list of positive whole numbers, not 'a'"),
+        ({"encoder_options": {"kernel": 4}}, "kernel must be odd, not 4"),
+        ({"encoder": "patch_transformer", "encoder_options": {"patch": 0}}, "option 'patch' is a positive whole"),
+        ({"encoder": "patch_transformer", "encoder_options": {"heads": 7}}, "cannot be built with"),
+        ({"projector": "query_resampler", "projector_options": {"queries": 0}}, "option 'queries' is a positive"),
+        ({"projector": "query_resampler", "projector_options": {"heads": 5}}, "cannot be built with"),
         ({"language_model": "/nowhere/at/all"}, "/nowhere/at/all"),
     ],
 )

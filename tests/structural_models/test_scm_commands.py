@@ -52,13 +52,17 @@ def test_the_cohort_names_the_severity_column(monkeypatch: pytest.MonkeyPatch) -
     from causalecg.cohort.schema import Cohort
 
     scales = {"one": ("simulated",), "two": ("burden", "acuity"), "bare": ()}
-    monkeypatch.setattr(Cohort, "open", lambda path: SimpleNamespace(severity_scales=scales[path]))
+    declares = {"graph": "topic_and_style", "roles": {"treatment": "question_id"}}
+    meta = {"one": {}, "two": declares, "bare": {}}
+    monkeypatch.setattr(Cohort, "open", lambda path: SimpleNamespace(severity_scales=scales[path], meta=meta[path]))
 
     def columns(cohort: str, severity: str | None = None) -> dict[str, str]:
         return scm.declared_on("severity_visible", cohort, severity)[1]
 
-    assert columns("one") == {"severity": "severity_simulated"}
-    assert columns("two", "acuity") == {"severity": "severity_acuity"}
+    assert columns("one") == {"severity": "severity_simulated", "treatment": "style"}
+    assert columns("two", "acuity") == {"severity": "severity_acuity", "treatment": "question_id"}
+    assert scm.declared_on(None, "two", "acuity")[0].name == "topic_and_style"
+    assert scm.declared_on(None, "one", None)[0].name == scm.declared_on(None, None, None)[0].name == "severity_visible"
     with pytest.raises(InputError, match="several severity scales; name one of burden, acuity"):
         columns("two")
     with pytest.raises(InputError, match="no severity scale 'simulated'"):
@@ -72,7 +76,7 @@ def test_in_a_cohort_without_a_scale_the_severity_is_unmeasured_and_the_open_pat
 ) -> None:
     from causalecg.cohort.schema import Cohort
 
-    monkeypatch.setattr(Cohort, "open", lambda path: SimpleNamespace(severity_scales=()))
+    monkeypatch.setattr(Cohort, "open", lambda path: SimpleNamespace(severity_scales=(), meta={}))
     result = CliRunner().invoke(app, ["scm", "identify", "--cohort", "bare"])
     assert isinstance(result.exception, NotIdentified)
     assert "question ← severity → answer" in str(result.exception)

@@ -114,6 +114,7 @@ def test_options_have_the_types_the_adjuster_says(text: str, options: dict) -> N
         ("backdoor?prior=marginl", "is conditional or marginal, not 'marginl'"),
         ("backdoor?severity_weight=none", "is a number, not 'none'"),
         ("placebo:oracle", "no arm is called"),
+        ("placebo:none", "would shuffle a severity that none does not use"),
     ],
 )
 def test_unknown_arms_are_one_sentence(text: str, says: str) -> None:
@@ -221,6 +222,27 @@ def test_what_is_missing_is_said_before_training(cohort, config, tmp_path) -> No
         rows_of(cohort, "train", template_ids=["99"])
 
 
+def test_what_fails_before_it_began_leaves_no_folder(cohort, config, tmp_path) -> None:
+    def broken(seed: int) -> nn.Module:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train(cohort, "none", config, seed=0, out=tmp_path / "r", scorer=broken, progress=False)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("run.json", "{"), ("run.json", "[]"), ("adjuster.json", "{}"), ("objective.safetensors", "x")],
+)
+def test_a_damaged_run_is_said_so(cohort, config, tmp_path, file: str, content: str) -> None:
+    config = config.model_copy(update={"epochs": 1})
+    train(cohort, "none", config, seed=0, out=tmp_path / "r", scorer=build, progress=False)
+    (tmp_path / "r" / file).write_text(content)
+    with pytest.raises((InputError, ContractError), match="damaged|cannot be read"):
+        Run.open(tmp_path / "r").scorer(build)
+
+
 def test_a_latent_severity_stops_backdoor_but_not_none(cohort, config, tmp_path) -> None:
     from structural_models.errors import NotIdentified
 
@@ -252,7 +274,7 @@ def test_a_strangers_module_is_trained_and_read_back(cohort, config, tmp_path, a
     if arm == "backdoor":
         arm = "backdoor?prior=marginal"  # it cannot be asked for the severity: it has two outputs
     run = train(cohort, arm, config, seed=0, out=tmp_path / "r", scorer=build, progress=False)
-    with pytest.raises(InputError, match="pass the function that builds it"):
+    with pytest.raises(InputError, match="name the function that builds it"):
         run.scorer()
     batch = TableBatches(cohort, cohort.split("test"))(np.arange(40))
     with torch.no_grad():
@@ -263,11 +285,19 @@ def test_configurations_are_read_strictly(tmp_path) -> None:
     (tmp_path / "a.toml").write_text('epochs = 3\n[model]\nencoder = "resnet"\n')
     assert RunConfig.read(tmp_path / "a.toml").epochs == 3
     (tmp_path / "b.toml").write_text("epoch = 3\n")
-    with pytest.raises(InputError, match="key 'epoch'"):
+    with pytest.raises(InputError, match="no key 'epoch'; did you mean 'epochs'"):
         RunConfig.read(tmp_path / "b.toml")
     (tmp_path / "c.json").write_text('{"model": {"encodr": "x"}}')
-    with pytest.raises(InputError, match="key 'model.encodr'"):
+    with pytest.raises(InputError, match=r"no key 'model.encodr'; did you mean 'encoder'"):
         RunConfig.read(tmp_path / "c.json")
+    (tmp_path / "d.toml").write_text("[model.embedded]\nhidden = 20\nheads = 4\n")
+    with pytest.raises(
+        InputError, match=r"key 'model.embedded': .*hidden \(20\) must be a multiple of twice heads \(4\)"
+    ):
+        RunConfig.read(tmp_path / "d.toml")
+    (tmp_path / "e.yaml").write_text("epochs: 3\n")
+    with pytest.raises(InputError, match=r"neither .toml nor .json"):
+        RunConfig.read(tmp_path / "e.yaml")
     with pytest.raises(InputError, match="cannot be read"):
         RunConfig.read(tmp_path / "nowhere.toml")
 
