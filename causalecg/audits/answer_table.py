@@ -60,7 +60,7 @@ def _read(path: Path) -> pd.DataFrame:
         if suffix == ".parquet":
             return read_parquet(path)
     except pd.errors.ParserWarning as error:
-        raise InputError(f"{path} has rows with more cells than its header; remove trailing commas") from error
+        raise InputError(f"{path} has rows with more cells than its header; quote cells that hold a comma") from error
     except (ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     raise InputError(f"{path} is no table of answers this reads; use .csv, .jsonl or .parquet")

@@ -245,6 +245,8 @@ def test_patients_that_are_not_named_are_said_so(tmp_path, rows) -> None:
 def test_cells_that_do_not_fit_are_said_so(tmp_path, rows) -> None:
     lines = pd.DataFrame(rows).to_csv(index=False).splitlines()
     (tmp_path / "t.csv").write_text("\n".join([lines[0], *(line + "," for line in lines[1:])]))
+    assert ScoreSet.open(tmp_path / "t.csv").items["item_id"].tolist() == [str(i) for i in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join([lines[0], *(line + ",why" for line in lines[1:])]))
     with pytest.raises(InputError, match="more cells than its header"):
         ScoreSet.open(tmp_path / "t.csv")
     (tmp_path / "t.jsonl").write_text("\n".join(json.dumps({**row, "answer_given": {"text": "yes"}}) for row in rows))
