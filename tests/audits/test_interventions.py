@@ -146,8 +146,10 @@ def test_lists_are_parsed_with_their_commas() -> None:
 
 
 def test_the_same_severity_needs_a_severity(table: pd.DataFrame) -> None:
-    with pytest.raises(InputError, match="needs a severity scale"):
-        intervene(DEFAULT_SUITE[4], table, SimpleNamespace(path="x"), severity=None, seed=0)  # type: ignore[arg-type]
+    for scales, says in (((), "the cohort has none"), (("acuity", "burden"), "name one: acuity, burden")):
+        bare = SimpleNamespace(path="x", severity_scales=scales)
+        with pytest.raises(InputError, match=f"needs a severity scale; {says}"):
+            intervene(DEFAULT_SUITE[4], table, bare, severity=None, seed=0)  # type: ignore[arg-type]
 
 
 def test_an_undefined_severity_has_no_donor(table: pd.DataFrame) -> None:
