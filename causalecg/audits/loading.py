@@ -141,8 +141,5 @@ def _made_by(text: str) -> Scorer:
 
 
 def _column(cohort: Cohort, severity: str | None) -> str | None:
-    scales = cohort.severity_scales
-    if severity is not None and severity not in scales:
-        raise InputError(f"cohort {cohort.path} has no severity scale '{severity}'; it has {', '.join(scales)}")
-    chosen = severity or (scales[0] if scales else None)
-    return None if chosen is None else f"severity_{chosen}"
+    chosen = severity or next(iter(cohort.severity_scales), None)
+    return None if chosen is None else cohort.severity_column(chosen)

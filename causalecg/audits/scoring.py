@@ -77,7 +77,8 @@ def score(
     severity, environment, templates or number of draws).
     """
     out = Path(out)
-    severity = _severity_column(cohort, severity)
+    if severity is not None and severity not in cohort.items.columns:
+        severity = cohort.severity_column(severity)
     table = rows_of(cohort, split, environment=environment, template_ids=template_ids)
     kept = table if max_items is None else table.iloc[:max_items]
     how = {
@@ -120,15 +121,6 @@ def score(
     if len(kept) < len(table):
         note(out, run_id, f"{split}: the first {len(kept)} of {len(table)} items")
     return out
-
-
-def _severity_column(cohort: Cohort, severity: str | None) -> str | None:
-    if severity is None or severity in cohort.items.columns:
-        return severity
-    if severity not in cohort.severity_scales:
-        have = ", ".join(cohort.severity_scales) or "none"
-        raise InputError(f"cohort {cohort.path} has no severity scale '{severity}'; it has {have}")
-    return f"severity_{severity}"
 
 
 def _of_items(changed: Changed, kept: pd.DataFrame) -> pd.DataFrame:

@@ -125,6 +125,13 @@ class Cohort:
     def severity_scales(self) -> tuple[str, ...]:
         return tuple(self.meta["severity_scales"])
 
+    def severity_column(self, scale: str) -> str:
+        """Column of a severity scale. InputError where there is no such scale."""
+        if scale not in self.severity_scales:
+            have = ", ".join(self.severity_scales) or "none"
+            raise InputError(f"cohort {self.path} has no severity scale '{scale}'; it has {have}")
+        return f"severity_{scale}"
+
     @cached_property
     def answer_vocabulary(self) -> dict[str, int]:
         return {answer: i for i, answer in enumerate(self.meta["answer_vocabulary"])}

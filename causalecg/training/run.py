@@ -286,9 +286,7 @@ def severity_column(cohort: Cohort, config: RunConfig) -> tuple[str | None, list
     if config.severity is None and not scales:
         return None, []
     name = config.severity or next(iter(scales))
-    if name not in scales:
-        raise InputError(f"cohort {cohort.path} has no severity scale '{name}'; it has {', '.join(scales) or 'none'}")
-    return f"severity_{name}", list(scales[name])
+    return cohort.severity_column(name), list(scales[name])
 
 
 def _adjuster(arm: Arm, words: list[str]) -> Adjuster:
