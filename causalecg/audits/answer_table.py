@@ -36,7 +36,7 @@ def read_answer_table(path: Path) -> tuple[Items, Scores, Runs]:
 
     Raises InputError, naming the row (the first below the header is row 1), for what cannot be understood.
     """
-    table = _read(path)
+    table = read_table(path)
     missing = [name for name in NEEDED if name not in table.columns]
     if missing:
         raise InputError(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from causalecg.audits.bootstrap import ClusterBootstrap
 from causalecg.audits.donors import patient_codes
-from causalecg.audits.score_set import ScoreSet
+from causalecg.audits.statistics.bootstrap import ClusterBootstrap
+
+if TYPE_CHECKING:
+    from causalecg.audits.score_set import ScoreSet
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Answers:
 
 
 class Outcomes:
-    """Items of one split, and everybody's answers to them (draw 0).
+    """Items of one split, and everybody's answers to them.
 
     Args:
         score_set: where from.
@@ -56,40 +59,113 @@ class Outcomes:
         self.score_set, self.split = score_set, split
         self.items = score_set.items[score_set.items["split"] == split].reset_index(drop=True)
         self._position = pd.Series(np.arange(len(self.items)), index=self.items["item_id"])
-        self._codes: dict[frozenset[str], int] = {}
-        self.true = self._coded(self.items["answer"])
+        self._codes: dict[Any, int] = {}
+        self.true = self.codes(self.items["answer"])
         self.patients = patient_codes(self.items["patient_ids"])
         self._people = _people(self.items["patient_ids"], self.patients)
         self._owners: dict[str, int] | None = None
         scores = score_set.scores
-        mine = scores[scores["item_id"].isin(self._position.index) & (scores["draw"] == 0)]
-        self._groups = dict(iter(mine.groupby(["run_id", "intervention"], sort=False)))
-        self._answers: dict[tuple[str, str], Answers] = {}
+        mine = scores[scores["item_id"].isin(self._position.index)]
+        keys = ["run_id", "intervention", "draw"]
+        groups: Mapping[Any, Any] = mine.groupby(keys, sort=False).indices
+        self._groups: dict[tuple[str, str, int], pd.Index] = {key: mine.index[at] for key, at in groups.items()}
+        self._answers: dict[tuple[str, str, int], Answers] = {}
+        self._probabilities: dict[tuple[str, str, int], np.ndarray] = {}
 
     def has(self, run_id: str, intervention: str) -> bool:
-        return (run_id, intervention) in self._groups
+        return (run_id, intervention, 0) in self._groups
 
     def lacks(self, run_id: str, *interventions: str) -> str | None:
         """Which of these were not asked, as a clause; ``None`` where all were."""
         missing = [name for name in interventions if not self.has(run_id, name)]
         return f"there are no answers under {', '.join(missing)}" if missing else None
 
-    def answers(self, run_id: str, intervention: str) -> Answers:
+    def draws(self, run_id: str, intervention: str) -> list[int]:
+        """Numbers of the draws that were asked."""
+        return sorted(draw for run, what, draw in self._groups if (run, what) == (run_id, intervention))
+
+    def rows(self, run_id: str, intervention: str, draw: int = 0) -> pd.DataFrame:
+        """Rows of the score table. KeyError when there are none; see :meth:`has`."""
+        return self.score_set.scores.loc[self._groups[run_id, intervention, draw]]
+
+    def places(self, rows: pd.DataFrame) -> np.ndarray:
+        """(rows,) int64 position of each row's item."""
+        return self._position[rows["item_id"]].to_numpy()
+
+    def answers(self, run_id: str, intervention: str, draw: int = 0) -> Answers:
         """KeyError when there are none; see :meth:`has`."""
-        key = (run_id, intervention)
+        key = (run_id, intervention, draw)
         if key not in self._answers:
-            rows = self._groups[key]
-            at = self._position[rows["item_id"]].to_numpy()
+            rows = self.rows(*key)
+            at = self.places(rows)
             asked = np.zeros(len(self.items), dtype=bool)
             code, expected = (np.full(len(self.items), -1, dtype=np.int64) for _ in range(2))
             asked[at] = True
             answered = rows["status"].isin(("answered", "abstained")).to_numpy()
-            code[at] = np.where(answered, self._coded(rows["answer_given"]), -2)
-            expected[at] = self._coded(rows["answer_expected"])
+            code[at] = np.where(answered, self.codes(rows["answer_given"]), -2)
+            expected[at] = self.codes(rows["answer_expected"])
             donors = np.full((len(self.items), 2), -1, dtype=np.int64)
             donors[at] = self._donors(rows)
             self._answers[key] = Answers(asked, code, expected, self.true, donors)
         return self._answers[key]
+
+    @cached_property
+    def true_place(self) -> np.ndarray:
+        """(items,) int64 position of the true answer among the item's candidates; -1 where there is no one such."""
+        if "candidates" not in self.items.columns:
+            return np.full(len(self.items), -1, dtype=np.int64)
+        found = []
+        kinds = self.items["kind"] if "kind" in self.items.columns else ["one"] * len(self.items)
+        for names, answer, kind in zip(self.items["candidates"], self.items["answer"], kinds, strict=True):
+            known = _is_list(names) and kind == "one" and len(answer) == 1
+            found.append(list(names).index(answer[0]) if known and answer[0] in list(names) else -1)
+        return np.array(found, dtype=np.int64)
+
+    def probabilities(self, run_id: str, intervention: str, draw: int = 0) -> np.ndarray:
+        """(items, most candidates) probability of each candidate of an item of kind "one", in the item's order.
+
+        The softmax of its log-likelihoods. NaN beyond the item's candidates, in the whole row where there are no
+        log-likelihoods or several answers may be true. KeyError as for :meth:`answers`.
+        """
+        key = (run_id, intervention, draw)
+        if key not in self._probabilities:
+            self._probabilities[key] = self._softmax(self.rows(*key))
+        return self._probabilities[key]
+
+    def log_odds(self, run_id: str, intervention: str, draw: int = 0) -> np.ndarray:
+        """(items,) log-odds of the item's own true answer; NaN as for :meth:`probabilities`. Kept within +-30."""
+        found = self._of_true(self.probabilities(run_id, intervention, draw))
+        with np.errstate(divide="ignore"):
+            return np.clip(np.log(found) - np.log1p(-found), -30.0, 30.0)
+
+    def confidence(self, run_id: str, intervention: str, draw: int = 0) -> np.ndarray:
+        """(items,) probability of the likeliest candidate; NaN as for :meth:`probabilities`."""
+        table = self.probabilities(run_id, intervention, draw)
+        return np.asarray(np.where(np.isfinite(table[:, 0]), np.nanmax(np.nan_to_num(table, nan=-1.0), axis=1), np.nan))
+
+    def _of_true(self, table: np.ndarray) -> np.ndarray:
+        place = self.true_place
+        return np.where(place >= 0, table[np.arange(len(table)), np.maximum(place, 0)], np.nan)
+
+    def _softmax(self, rows: pd.DataFrame) -> np.ndarray:
+        kinds = self.items["kind"] if "kind" in self.items.columns else pd.Series("one", index=self.items.index)
+        one = (kinds == "one").to_numpy()
+        at = self.places(rows)
+        values = rows["log_likelihood"] if "log_likelihood" in rows.columns else pd.Series(None, index=rows.index)
+        given = [one[i] and _is_list(v) for i, v in zip(at, values, strict=True)]
+        kept = [v for v, there in zip(values, given, strict=True) if there]
+        lengths = np.array([len(v) for v in kept], dtype=np.int64)
+        table = np.full((len(self.items), int(lengths.max(initial=1))), np.nan)
+        if not kept:
+            return table
+        line = np.repeat(at[given], lengths)
+        place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        table[line, place] = np.concatenate([np.asarray(v, dtype=np.float64) for v in kept])
+        there = at[given]
+        part = table[there]
+        part = np.exp(part - np.nanmax(part, axis=1, keepdims=True))
+        table[there] = part / np.nansum(part, axis=1, keepdims=True)
+        return table
 
     def majority(self) -> np.ndarray:
         """(items,) float64: is the template's majority answer right? The most frequent training answer where the score
@@ -97,7 +173,7 @@ class Outcomes:
         own = pd.Series(self.true).groupby(self.items["template_id"]).agg(lambda codes: codes.mode().iloc[0])
         code = own[self.items["template_id"]].to_numpy()
         if "majority_answer" in self.items.columns:
-            learned = self._coded(self.items["majority_answer"])
+            learned = self.codes(self.items["majority_answer"])
             code = np.where(learned >= 0, learned, code)
         return np.asarray(code == self.true, dtype=np.float64)
 
@@ -162,7 +238,8 @@ class Outcomes:
                         self._owners[str(name)] = self._people.setdefault(patient, len(self._people))
         return self._owners.get(ecg, -1)
 
-    def _coded(self, answers: Sequence[Any] | pd.Series) -> np.ndarray:
+    def codes(self, answers: Sequence[Any] | pd.Series) -> np.ndarray:
+        """(rows,) int64 code of each answer (set), the same throughout; -1 where there is none."""
         return np.fromiter(self._each_code(answers), dtype=np.int64, count=len(answers))
 
     def _each_code(self, answers: Sequence[Any] | pd.Series) -> Iterator[int]:
@@ -170,7 +247,8 @@ class Outcomes:
             if answer is None or isinstance(answer, float):
                 yield -1
             else:
-                yield self._codes.setdefault(frozenset(answer), len(self._codes))
+                key = answer[0] if len(answer) == 1 else frozenset(answer)
+                yield self._codes.setdefault(key, len(self._codes))
 
 
 def _people(patient_ids: pd.Series, codes: np.ndarray) -> dict[str, int]:

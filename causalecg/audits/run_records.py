@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from causalecg.errors import InputError
 
 SCHEMA_VERSION = 1
 
+#: Of what is asked under an intervention, what may be more the next time.
+GROWING = ("draws", "rows")
 #: By these a model is known; the rest of a record may come from a later version.
 _IDENTITY = ("model", "role", "arm", "seed", "cohort_hash", "seed_of_donors")
 
@@ -45,7 +47,7 @@ def require_same(
         )
     for name, how in planned.items():
         asked = before["asked"].get(split, {}).get(name)
-        differs = [key for key, value in how.items() if asked is not None and asked.get(key) != value]
+        differs = [key for key in how if key not in GROWING and asked is not None and asked.get(key) != how[key]]
         if differs:
             raise InputError(
                 f"{out} holds {run_id}'s answers under {name} on {split} with another {differs[0]} "
@@ -56,21 +58,24 @@ def require_same(
 def plan(
     out: Path, run_id: str, about: Mapping[str, Any], split: str, planned: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Record a run and what it is going to be asked, where they are not recorded yet."""
+    """Record a run and what it is going to be asked; of what is recorded already only draws and rows may grow."""
     out.mkdir(parents=True, exist_ok=True)
     record = read_records(out)
     run = record["runs"].setdefault(run_id, {"notes": [], "asked": {}, **about})
     asked = run["asked"].setdefault(split, {})
     for name, how in planned.items():
-        asked.setdefault(name, {**how, "done": False})
+        before = asked.setdefault(name, {**how, "done": False})
+        if how["draws"] > before["draws"]:
+            before.update({key: how[key] for key in GROWING}, done=False)
     _write(out, record)
 
 
-def finish(out: Path, run_id: str, split: str, interventions: Iterable[str]) -> None:
-    """Mark what has been asked as done."""
+def finish(out: Path, run_id: str, split: str, planned: Mapping[str, Mapping[str, Any]]) -> None:
+    """Mark what has been asked as done, unless more of it had been planned before."""
     record = read_records(out)
-    for name in interventions:
-        record["runs"][run_id]["asked"][split][name]["done"] = True
+    for name, how in planned.items():
+        asked = record["runs"][run_id]["asked"][split][name]
+        asked["done"] = asked["done"] or how["draws"] >= asked["draws"]
     _write(out, record)
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from causalecg.audits.answer_table import read_answer_table
+from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.run_records import read_records
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
@@ -30,8 +32,10 @@ SCORE_COLUMNS: dict[str, str] = {
     "donor_patient_ids": "list of strings or null",
     "answer_expected": "list of strings or null: the donor's true answer",
     "log_likelihood": "list of float32 or null, in the order of the item's candidates (log-odds for kind set)",
+    "candidate_order": "list of int64 or null: the item's position of each candidate, in the order they were asked",
     "answer_given": "list of strings",
     "status": "string, one of STATUSES",
+    "text": "string or null, as generated",
     "passes": "int64, scorer passes",
 }
 
@@ -82,6 +86,16 @@ class ScoreSet:
         """Are all the rows there that scoring set out to make? So it is taken where no plan is recorded."""
         planned = self.runs[run_id].get("asked", {}).get(split, {}).get(intervention)
         return planned is None or bool(planned["done"])
+
+    def outcomes(self, split: str) -> Outcomes:
+        """Its answers as arrays, made once."""
+        if split not in self._opened:
+            self._opened[split] = Outcomes(self, split)
+        return self._opened[split]
+
+    @cached_property
+    def _opened(self) -> dict[str, Outcomes]:
+        return {}
 
     def splits(self) -> list[str]:
         return sorted(self.items["split"].unique())

@@ -2,56 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
-from causalecg.audits.accuracy import accuracy
-from causalecg.audits.bootstrap import REPLICATES
-from causalecg.audits.ecg_reliance import follow_rate, no_ecg, random_ecg
-from causalecg.audits.interventions import HELD_OUT, OPPOSITE, OTHER_STYLE, RANDOM, SAME_SEVERITY, SEEN
+from causalecg.audits.audit import Audit
+from causalecg.audits.checks import (
+    accuracy,
+    confidence,
+    consensus,
+    dependence,
+    follow,
+    ladder,
+    mediation,
+    mirage,
+    no_ecg,
+    option_order,
+    over_correction,
+    pairs,
+    perceptual,
+    prompt_leak,
+    quadrants,
+    random_ecg,
+    severity_groups,
+    shapley,
+    style,
+    topic,
+    twins,
+    wording,
+    zero_shot,
+)
 from causalecg.audits.outcomes import Outcomes
-from causalecg.audits.quadrants import quadrants
-from causalecg.audits.result import AuditResult, Verdict, overall, worst
+from causalecg.audits.result import AuditResult, Verdict
 from causalecg.audits.score_set import ScoreSet
-from causalecg.audits.wording import adversarial_wording, style_effect
+from causalecg.audits.statistics.bootstrap import REPLICATES
+from causalecg.audits.statistics.multiplicity import benjamini_hochberg
+from causalecg.audits.verdicts import overall, worst
 from causalecg.errors import InputError
 
-
-@dataclass(frozen=True)
-class Audit:
-    """``make``: the function; ``needs``: interventions beside intact; ``line``: what it asks."""
-
-    make: Callable[..., AuditResult]
-    needs: tuple[str, ...]
-    line: str
-
-
 AUDITS: dict[str, Audit] = {
-    "accuracy": Audit(accuracy, (), "exact-match accuracy beside the majority answer, question-only model and oracle"),
-    "follow_rate": Audit(
-        follow_rate, (OPPOSITE,), "does the answer follow the ECG of a patient with the opposite answer?"
-    ),
-    "same_severity": Audit(
-        lambda outcomes, run_id, **options: follow_rate(outcomes, run_id, intervention=SAME_SEVERITY, **options),
-        (SAME_SEVERITY,),
-        "does it follow an ECG of the same severity but another answer?",
-    ),
-    "random_ecg": Audit(
-        random_ecg, (RANDOM,), "loss of accuracy with a random other patient's ECG (the reference paper's test)"
-    ),
-    "no_ecg": Audit(no_ecg, ("no_ecg",), "how often the answer stays the same without any ECG"),
-    "adversarial_wording": Audit(
-        adversarial_wording,
-        (HELD_OUT,),
-        "loss of accuracy and answers changed in held-out words (the reference paper's test)",
-    ),
-    "quadrants": Audit(quadrants, (OPPOSITE,), "right or wrong, looking or not"),
-    "style_effect": Audit(
-        style_effect, (OTHER_STYLE, SEEN), "answers changed by another style, less those by another wording alone"
-    ),
+    audit.name: audit
+    for audit in (
+        accuracy.AUDIT,
+        follow.FOLLOW_RATE,
+        follow.SAME,
+        random_ecg.AUDIT,
+        no_ecg.AUDIT,
+        ladder.AUDIT,
+        wording.AUDIT,
+        quadrants.AUDIT,
+        twins.AUDIT,
+        severity_groups.AUDIT,
+        over_correction.AUDIT,
+        zero_shot.AUDIT,
+        mirage.AUDIT,
+        confidence.AUDIT,
+        dependence.AUDIT,
+        style.AUDIT,
+        topic.AUDIT,
+        consensus.AUDIT,
+        mediation.AUDIT,
+        shapley.AUDIT,
+        perceptual.AUDIT,
+        option_order.AUDIT,
+        prompt_leak.AUDIT,
+        pairs.AUDIT,
+    )
 }
 #: The full suite also takes what only 'causalecg score --interventions full' asks.
-SUITES = {"default": tuple(name for name in AUDITS if name != "style_effect"), "full": tuple(AUDITS)}
+SUITES = {"default": tuple(name for name, audit in AUDITS.items() if not audit.further), "full": tuple(AUDITS)}
 #: Where a model's shortcut still pays, so that giving it up shows; the unbiased split where there are no answers on it.
 _SPLITS = ("test", "test_unbiased", "test_natural")
 
@@ -72,8 +90,8 @@ def run_suite(
         seed, replicates: of the bootstrap.
 
     An audit that lacks its rows, or has only part of those that scoring set out to make, is "not assessed", never
-    passed. Each is made on the first split, biased test first, that holds the run's rows for it; the random-ECG audit
-    on the unbiased one where it can: there its drop equals what reading the ECG earns.
+    passed. Each is made on the first split, biased test first, that holds the run's rows for it; some on the unbiased
+    one where they can (``Audit.prefers``). ``p_adjusted`` has all audits of the run in view.
 
     Raises InputError for an unknown suite or run.
     """
@@ -81,28 +99,27 @@ def run_suite(
     if run_id not in score_set.runs:
         raise InputError(f"no run is called '{run_id}'; there are {', '.join(score_set.runs)}")
     have = [split for split in dict.fromkeys((*_SPLITS, *score_set.splits())) if split in score_set.splits()]
-    outcomes = [Outcomes(score_set, split) for split in have]
-    results = []
-    for name in _names(suite):
-        audit = AUDITS[name]
-        order = sorted(outcomes, key=lambda o: o.split != "test_unbiased") if name == "random_ecg" else outcomes
-        needs = ("intact", *audit.needs)
-        chosen = next((o for o in order if all(o.has(run_id, what) for what in needs)), None)
-        chosen = chosen or next((o for o in order if o.has(run_id, "intact")), order[0])
-        result = audit.make(chosen, run_id, seed=seed, replicates=replicates)
-        missing = [what for what in needs if not score_set.complete(run_id, chosen.split, what)]
-        if missing and result.interval is not None:
-            note = f"Scoring has not finished {', '.join(missing)} on {chosen.split}: no verdict on part of the rows. "
-            result = replace(
-                result,
-                estimate=float("nan"),
-                interval=None,
-                p_value=None,
-                verdict="not assessed",
-                note=note + result.note,
-            )
-        results.append(result)
-    return results
+    outcomes = [score_set.outcomes(split) for split in have]
+    results = [_made(AUDITS[name], outcomes, score_set, run_id, seed, replicates) for name in _names(suite)]
+    adjusted = benjamini_hochberg([float("nan") if r.p_value is None else r.p_value for r in results])
+    return [
+        result if result.p_value is None else replace(result, p_adjusted=float(p))
+        for result, p in zip(results, adjusted, strict=True)
+    ]
+
+
+def _made(
+    audit: Audit, outcomes: list[Outcomes], score_set: ScoreSet, run_id: str, seed: int, replicates: int
+) -> AuditResult:
+    order = sorted(outcomes, key=lambda o: o.split != audit.prefers) if audit.prefers else outcomes
+    chosen = next((o for o in order if all(o.has(run_id, what) for what in audit.needs)), None)
+    chosen = chosen or next((o for o in order if o.has(run_id, "intact")), order[0])
+    result = audit(chosen, run_id, seed=seed, replicates=replicates)
+    missing = [what for what in audit.needs if not score_set.complete(run_id, chosen.split, what)]
+    if not missing or result.interval is None:
+        return result
+    why = f"Scoring has not finished {', '.join(missing)} on {chosen.split}: no verdict on part of the rows. "
+    return audit.not_assessed(run_id, why + result.note)
 
 
 def judged_runs(score_set: ScoreSet) -> list[str]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from causalecg.audits.bootstrap import REPLICATES, ClusterBootstrap, Interval
 from causalecg.audits.interventions import HELD_OUT, OPPOSITE, RANDOM
 from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.result import AuditResult
 from causalecg.audits.score_set import ScoreSet
+from causalecg.audits.statistics.seeds import Draws, SeededBootstrap
 from causalecg.audits.suite import run_suite
 from causalecg.benchmark import dial
 from causalecg.benchmark.cells import Cell
@@ -30,67 +30,6 @@ if TYPE_CHECKING:
 MINIMUM_GAP = 0.05
 #: ... and, on simulated cohorts, the unbiased test has at least so many items.
 MINIMUM_ITEMS = 20_000
-Grid = dict[str, np.ndarray]
-
-
-class SeededBootstrap:
-    """Resamples patients and, where there are several, seeds: the same for every arm, whose runs are paired.
-
-    Drawing k seeds with replacement gives far too narrow an interval for a handful of them (their spread is
-    underestimated by (k - 1) / k, and taken as known). Instead each seed's deviation from the mean over seeds gets a
-    random weight such that, patients aside, the mean over seeds is drawn from its t distribution with k - 1 degrees of
-    freedom: exact for normally distributed seeds. With patients' noise in the spread between seeds it is a little
-    conservative, as in the Behrens-Fisher problem, and with two seeds very wide.
-
-    Source: Student 1908; as draws, the posterior of a normal mean (Gelman et al., Bayesian Data Analysis, section 3.2).
-
-    Args:
-        patients: (items, some) codes.
-        seeds: how many.
-        seed: of the draws.
-        donors: (items, some) codes of the donors' patients, negative where there is none.
-    """
-
-    def __init__(
-        self,
-        patients: np.ndarray,
-        seeds: int,
-        *,
-        seed: int,
-        donors: np.ndarray | None = None,
-        replicates: int = REPLICATES,
-    ) -> None:
-        self.seeds = seeds
-        rng = np.random.default_rng([seed, 11])
-        self.boot = ClusterBootstrap(patients, donors=donors, rng=rng, replicates=replicates)
-        self.shares = np.ones((replicates, 1)) if seeds == 1 else _shares(seeds, replicates, rng)
-
-    def arms(self, grid: Grid, weights: np.ndarray | None = None) -> dict[str, tuple[float, np.ndarray]]:
-        """arm -> estimate and (replicates,) draws of the mean over seeds; ``grid``: arm -> (items, seeds)."""
-        estimate, drawn = self.boot.means(np.concatenate(list(grid.values()), axis=1), weights)
-        found = {}
-        for i, arm in enumerate(grid):
-            at = slice(i * self.seeds, (i + 1) * self.seeds)
-            found[arm] = (float(estimate[at].mean()), (drawn[:, at] * self.shares).sum(1))
-        return found
-
-    def interval(self, statistic: Callable[..., Any], *means: tuple[float, np.ndarray]) -> Interval:
-        """Of a function of arms' means."""
-        estimate = np.array([value for value, _ in means])
-        drawn = np.stack([values for _, values in means], axis=1)
-        return self.boot.interval(lambda m: statistic(*np.moveaxis(m, -1, 0)), estimate, drawn)
-
-    def share(self, mean: tuple[float, np.ndarray]) -> dict[str, float]:
-        found = self.interval(lambda m: m, mean)
-        return Interval(found.estimate, max(found.low, 0.0), min(found.high, 1.0)).as_dict()
-
-
-def _shares(seeds: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
-    """(replicates, seeds) weights that sum to 1."""
-    normal = rng.standard_normal((replicates, seeds))
-    deviation = (normal - normal.mean(1, keepdims=True)) / np.sqrt(seeds * (seeds - 1))
-    spread = np.sqrt((seeds - 1) / rng.chisquare(seeds - 1, (replicates, 1)))
-    return np.asarray(1 / seeds + deviation * spread)
 
 
 def report_comparison(
@@ -181,8 +120,7 @@ def summarise(cohort: Cohort, cells: Sequence[Cell], out: Path, *, seed: int = 0
             if "none" in arms and arm != "none":
                 less = boot.interval(lambda a, b: a - b, means[arm], means["none"])
                 rows[arm][f"{split}_versus_none"] = less.as_dict()
-        majority = boot.boot.means(part["majority"])
-        record["majority"][split] = boot.boot.proportion(0, *majority).as_dict()
+        record["majority"][split] = boot.boot.means(part["majority"]).share(0).as_dict()
         if split == "test":
             balanced = boot.arms(part["correct"], part["balance"])
             for arm in arms:
@@ -218,7 +156,7 @@ def _gather(cells: Sequence[Cell], arms: list[str], seeds: list[int], out: Path)
     for cell in cells:
         scores = ScoreSet.open(out / "scores" / cell.name)
         for split in scores.splits():
-            outcomes = Outcomes(scores, split)
+            outcomes = scores.outcomes(split)
             part = gathered.setdefault(
                 split,
                 {
@@ -267,7 +205,7 @@ def _extras(outcomes: Outcomes, run: str) -> dict[str, np.ndarray]:
 
 def _recovery(
     rows: dict[str, dict[str, Any]],
-    means: dict[str, tuple[float, np.ndarray]],
+    means: dict[str, Draws],
     boot: SeededBootstrap,
     cohort: Cohort,
     items: int,
@@ -294,9 +232,7 @@ def _recovery(
             row["recovery"] = found.as_dict()
 
 
-def _shortcut(
-    means: dict[str, tuple[float, np.ndarray]], boot: SeededBootstrap, cohort: Cohort
-) -> dict[str, Any] | None:
+def _shortcut(means: dict[str, Draws], boot: SeededBootstrap, cohort: Cohort) -> dict[str, Any] | None:
     """Where the unadjusted model sits against the Bayes-optimal user of the shortcut at the achieved d'."""
     truth = cohort.meta.get("confounding") or {}
     if truth.get("kind") != "simulated" or not {"none", "oracle"} <= means.keys():

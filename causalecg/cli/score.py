@@ -29,16 +29,36 @@ def register(app: typer.Typer) -> None:
         ] = None,
         environment: Annotated[str | None, typer.Option(help="Part of the cohort; a run brings its own.")] = None,
         max_items: Annotated[int | None, typer.Option(min=1, help="Only the first so many items.")] = None,
+        further_items: Annotated[
+            int | None,
+            typer.Option(
+                min=1,
+                help="Of so many items, chosen at random, is asked what the default suite does not ask; 500 with "
+                "--interventions full, else all.",
+            ),
+        ] = None,
+        draws: Annotated[
+            int | None, typer.Option(min=1, help="Donors or wordings per item; the full suite brings its own numbers.")
+        ] = None,
+        wordings: Annotated[
+            Path | None,
+            typer.Option(help="Your own wordings, for wording[user]: .csv with question (or question_id), rewording."),
+        ] = None,
         seed: Annotated[int, typer.Option(min=0, help="Of donors and wordings.")] = 0,
     ) -> None:
         """Score a model on a cohort, appending to a score folder."""
-        from causalecg.audits.interventions import parse
+        from causalecg.audits.interventions import FURTHER, parse
         from causalecg.audits.loading import load_model
         from causalecg.audits.scoring import score as score_
+        from causalecg.audits.user_wordings import read_wordings
         from causalecg.cohort.schema import Cohort
         from causalecg.training.tables import rows_of
 
         chosen = parse(interventions)
+        supplied = None if wordings is None else read_wordings(wordings)
+        if supplied is not None and "wording[user]" not in interventions:
+            raise InputError("--wordings is for the intervention wording[user]; name it in --interventions")
+        whole = interventions == "full"
         opened = Cohort.open(cohort)
         found = load_model(model, opened, severity=severity, environment=environment, build=build)
         about = {**found.about, "role": role or found.about["role"]}
@@ -61,5 +81,8 @@ def register(app: typer.Typer) -> None:
                 template_ids=found.template_ids,
                 max_items=max_items,
                 seed=seed,
+                draws=draws or (FURTHER if whole else 1),
+                further_items=further_items or (500 if whole else None),
+                user_wordings=supplied,
             )
         typer.echo(f"scored {name or found.name} on {', '.join(splits)}: {out}")

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from causalecg import __version__
-from causalecg.audits.accuracy import accuracy_by_split
-from causalecg.audits.result import AuditResult, overall, worst
+from causalecg.audits.checks.accuracy import accuracy_by_split
+from causalecg.audits.result import AuditResult
 from causalecg.audits.suite import judged_runs
+from causalecg.audits.verdicts import overall, worst
 from causalecg.errors import InputError
 from causalecg.reports.figures import balance_figure, forest_figure, graph_figure
 from causalecg.reports.strips import swapped_item

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causalecg.audits.mcnemar import mcnemar
+from causalecg.audits.statistics.mcnemar import mcnemar
 from structural_models.propensity import fit_propensity
 from structural_models.weights import effective_sample_size, inverse_probability_weights, overlap_weights
 

@@ -6,7 +6,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from causalecg.audits.mcnemar import mcnemar
+from causalecg.audits.statistics.mcnemar import mcnemar
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (3, 8), (10, 2), (6, 6), (0, 9)])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from causalecg.audits.bootstrap import ClusterBootstrap
+from causalecg.audits.statistics.bootstrap import ClusterBootstrap
 
 
 def single(patients: np.ndarray) -> np.ndarray:
@@ -16,7 +16,8 @@ def test_means_are_those_of_resampled_tables() -> None:
     patients, values = rng.integers(0, 12, 60), rng.random((60, 2))
     values[3, 1] = np.nan
     boot = ClusterBootstrap(single(patients), rng=np.random.default_rng(2), replicates=7)
-    estimate, drawn = boot.means(values)
+    means = boot.means(values)
+    estimate, drawn = means.estimate, means.drawn
     assert np.allclose(estimate, np.nanmean(values, axis=0), atol=1e-12)
     counts = np.concatenate([c for _, c in boot._draws()])
     assert counts.sum(1).tolist() == [12.0] * 7
@@ -30,7 +31,7 @@ def test_an_item_of_two_patients_counts_as_their_product() -> None:
     values = np.array([1.0, 0.0, 1.0, 0.0, 1.0])
     boot = ClusterBootstrap(pairs, rng=np.random.default_rng(0), replicates=50)
     assert boot.dyadic
-    _, drawn = boot.means(values)
+    drawn = boot.means(values).drawn
     counts = np.concatenate([c for _, c in boot._draws()])
     for b in range(50):
         weight = np.array([counts[b][i] * counts[b][j] if i != j else counts[b][i] for i, j in pairs])
@@ -41,13 +42,13 @@ def test_an_item_of_two_patients_counts_as_their_product() -> None:
 def test_estimator_weights_are_honoured() -> None:
     values, weights = np.array([1.0, 0.0, 1.0]), np.array([2.0, 1.0, 1.0])
     boot = ClusterBootstrap(single(np.arange(3)), rng=np.random.default_rng(0), replicates=5)
-    assert boot.means(values, weights)[0][0] == pytest.approx(0.75)
+    assert boot.means(values, weights).estimate[0] == pytest.approx(0.75)
 
 
 def test_where_resampling_cannot_vary_the_limits_are_exact() -> None:
     # 0 of n: the exact upper limit of a proportion is 1 - (alpha/2)^(1/n).
     boot = ClusterBootstrap(single(np.arange(50)), rng=np.random.default_rng(0), replicates=200)
-    found = boot.proportion(0, *boot.means(np.zeros(50)))
+    found = boot.means(np.zeros(50)).share(0)
     assert (found.low, found.high) == (0.0, pytest.approx(1 - 0.025 ** (1 / 50)))
 
 
@@ -70,7 +71,7 @@ def test_coverage_of_a_clustered_mean(dyadic: bool) -> None:
             pairs = single(np.repeat(np.arange(clusters), 4))
         values = effect[pairs].mean(1) + 0.7 * rng.standard_normal(len(pairs))
         boot = ClusterBootstrap(pairs, rng=rng, replicates=400)
-        found = boot.interval(lambda m: m[..., 0], *boot.means(values))
+        found = boot.means(values).interval(lambda m: m[..., 0])
         covered += found.low <= 0 <= found.high
     error = np.sqrt(0.95 * 0.05 / sets)
     assert covered / sets > 0.95 - 3 * error - 0.01  # the percentile interval of 60 clusters is a little narrow
@@ -84,7 +85,7 @@ def test_an_item_counts_as_the_product_of_its_distinct_patients_and_donors() -> 
     values = np.array([1.0, 0.0, 1.0, 0.0, 1.0])
     boot = ClusterBootstrap(own, donors=donors, rng=np.random.default_rng(0), replicates=60)
     assert (boot.own, boot.donors, boot.clusters) == (4, 4, 4)
-    _, drawn = boot.means(values)
+    drawn = boot.means(values).drawn
     counts = np.concatenate([c for _, c in boot._draws()])
     for b in range(60):
         people = [(set(o) | set(d)) - {-1} for o, d in zip(own.tolist(), donors.tolist(), strict=True)]
@@ -109,10 +110,10 @@ def test_coverage_with_few_donors_for_many_items(donors: int) -> None:
         values = np.where(rng.random(600) < 0.95, readable[of], ~readable[of]).astype(float)
         truth = 0.95 * 0.8 + 0.05 * 0.2
         boot = ClusterBootstrap(own, donors=single(600 + of), rng=rng, replicates=300)
-        found = boot.proportion(0, *boot.means(values))
+        found = boot.means(values).share(0)
         covered += found.low <= truth <= found.high
         alone = ClusterBootstrap(own, rng=rng, replicates=300)
-        found = alone.proportion(0, *alone.means(values))
+        found = alone.means(values).share(0)
         naive += found.low <= truth <= found.high
     assert covered / sets > 0.95 - 3 * np.sqrt(0.95 * 0.05 / sets) - 0.02
     assert naive < covered
@@ -121,4 +122,4 @@ def test_coverage_with_few_donors_for_many_items(donors: int) -> None:
 def test_weights_may_differ_between_columns() -> None:
     values = np.array([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]])
     boot = ClusterBootstrap(single(np.arange(3)), rng=np.random.default_rng(0), replicates=5)
-    assert boot.means(values, np.array([[1.0, 2.0], [1.0, 1.0], [1.0, 1.0]]))[0] == pytest.approx([2 / 3, 3 / 4])
+    assert boot.means(values, np.array([[1.0, 2.0], [1.0, 1.0], [1.0, 1.0]])).estimate == pytest.approx([2 / 3, 3 / 4])

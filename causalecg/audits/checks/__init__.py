@@ -1,0 +1,1 @@
+"""The audits: one file per family, each a pure function of a score set."""

@@ -1,0 +1,106 @@
+"""Is it right, and is it right more often than somebody who never saw an ECG?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from causalecg.audits.audit import Audit, Finding, Look, difference
+from causalecg.audits.score_set import ScoreSet
+from causalecg.audits.statistics.bootstrap import REPLICATES
+from causalecg.audits.statistics.mcnemar import mcnemar
+from causalecg.audits.statistics.means import UNKNOWN, Interval
+from causalecg.audits.statistics.two_way import two_way_interval
+from causalecg.audits.verdicts import above, few_clusters
+
+BASELINE_ROLES = ("question_only", "ecg_only", "unadjusted", "oracle", "reference")
+
+
+def accuracy(look: Look) -> Finding:
+    """Exact-match accuracy beside the majority answer, overall and per template, and every run that plays a baseline's
+    role. Each of these is compared on the items that both were asked.
+
+    The last column generalises over templates as well as patients, where there are at least twenty templates.
+    """
+    outcomes, run_id = look.outcomes, look.run_id
+    mine = look.answers("intact")
+    asked = mine.asked
+    others = [
+        ("majority answer per template", asked, outcomes.majority()),
+        ("most frequent answer of all", asked, (outcomes.true == np.bincount(outcomes.true[asked]).argmax()) * 1.0),
+    ]
+    for name in outcomes.score_set.of_role(*BASELINE_ROLES):
+        if name != run_id and outcomes.has(name, "intact"):
+            theirs = outcomes.answers(name, "intact")
+            if (asked & theirs.asked).any():
+                others.append((name, asked & theirs.asked, theirs.correct))
+    sides = [(run_id, asked, mine.correct)]
+    for name, both, correct in others:
+        sides += [(name, both, np.where(both, correct, np.nan)), (name, both, np.where(both, mine.correct, np.nan))]
+    stacked = np.stack([values for _, _, values in sides], axis=1)[asked]
+    weights = np.stack([outcomes.balance_weights(both) for _, both, _ in sides], axis=1)[asked]
+    boot = look.bootstrap(asked)
+    plain, even = boot.means(stacked), boot.means(stacked, weights)
+    templates = np.unique(outcomes.items["template_id"][asked].astype(str), return_inverse=True)[1]
+    rows = []
+    for i in [0, *range(1, len(sides), 2)]:
+        name, both, _ = sides[i]
+        gain = plain.interval(difference(i + 1, i)) if i else None
+        wide = UNKNOWN if boot.dyadic else two_way_interval(stacked[:, i], boot.members[:, 0], templates)
+        rows.append(_row(name, int(both.sum()), plain.share(i), even.share(i), gain, wide))
+    gain = plain.interval(difference(2, 1))
+    test = mcnemar(stacked[:, 0] == 1, stacked[:, 1] == 1)
+    silent = int((asked & (mine.code < 0)).sum())
+    return Finding(
+        plain.share(0),
+        "more than the majority answer's accuracy",
+        above(gain, 0.0, boot),
+        rows,
+        few_clusters(boot)
+        + f"{int(asked.sum())} items, {boot.own} patients"
+        + (", two patients to an item" if boot.dyadic else "")
+        + (f"; {silent} items without an answer count as wrong" if silent else "")
+        + f"; McNemar against the majority answer: mid-p {test.mid_p:.3g}, exact {test.exact:.3g}.",
+        look.paired_p(difference(2, 1), stacked, boot, plain),
+    )
+
+
+AUDIT = Audit(
+    "accuracy",
+    "Is it right more often than the most frequent answer to each kind of question?",
+    "accuracy",
+    "exact-match accuracy beside the majority answer, question-only model and oracle",
+    ("intact",),
+    accuracy,
+    required=True,
+)
+
+
+def accuracy_by_split(
+    score_set: ScoreSet, runs: Iterable[str], *, seed: int, replicates: int = REPLICATES
+) -> dict[str, dict[str, Interval]]:
+    """run -> split -> accuracy, on every split on which the run has intact answers."""
+    found: dict[str, dict[str, Interval]] = {name: {} for name in runs}
+    for split in score_set.splits():
+        outcomes = score_set.outcomes(split)
+        for name, splits in found.items():
+            if outcomes.has(name, "intact"):
+                mine = outcomes.answers(name, "intact")
+                boot = outcomes.bootstrap(mine.asked, seed=seed, replicates=replicates)
+                splits[split] = boot.means(mine.correct[mine.asked]).share(0)
+    return found
+
+
+def _row(
+    name: str, items: int, plain: Interval, even: Interval, gain: Interval | None, wide: Interval
+) -> dict[str, object]:
+    row: dict[str, object] = {"who": name, "items": items}
+    row |= {"accuracy": plain.estimate, "low": plain.low, "high": plain.high}
+    row |= {"answer_balanced": even.estimate, "balanced_low": even.low, "balanced_high": even.high}
+    row |= {"gain": None, "gain_low": None, "gain_high": None}
+    if gain is not None:
+        row |= {"gain": gain.estimate, "gain_low": gain.low, "gain_high": gain.high}
+    if np.isfinite(wide.low):
+        row |= {"other_templates_low": wide.low, "other_templates_high": wide.high}
+    return row
