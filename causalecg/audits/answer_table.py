@@ -47,7 +47,8 @@ def read_answer_table(path: Path) -> tuple[Items, Scores, Runs]:
     return _understood(table, path.stem)
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
+    """A .csv (as texts), .jsonl or .parquet file. InputError where it cannot be read."""
     suffix = path.suffix.lower()
     try:
         if suffix == ".csv":

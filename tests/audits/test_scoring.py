@@ -219,4 +219,4 @@ def test_which_answers_are_missing_is_said(cohort: Cohort, tmp_path) -> None:
     found = scored(cohort, tmp_path / "s", interventions=(OPPOSITE,))
     notes = {result.name: result.note for result in run_suite(found)}
     assert notes["follow_rate"] == notes["twins"] == "there are no answers under intact"
-    assert notes["adversarial_wording"] == "there are no answers under wording[held_out], intact"
+    assert notes["adversarial_wording"] == "there are no answers under intact, wording[held_out]"
