@@ -29,6 +29,8 @@ class Batch:
         answer: (batch, candidates) bool, the true answer(s); all false where unknown.
         kind: "one" = exactly one candidate is true, "set" = any number of them.
         topic: what each question asks about, however it is worded; empty where that is not known.
+        metadata: what ``question`` begins with before it asks, e.g. "Age 63, female.", per item ("" = nothing); empty
+            where no item has any.
         columns: further per-item tensors, first dimension = batch. Reserved names: ``weight`` (float32, loss
             weight), ``ecg_row`` ((batch, 2) int64, row in the signal store, -1 = absent or not as stored;
             lets a scorer cache its encoding of an ECG) and ``partner`` (int64 row number of a paired item).
@@ -44,6 +46,7 @@ class Batch:
     kind: Kind
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     topic: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.question)
@@ -80,7 +83,7 @@ class Batch:
         )
 
     def without_question(self) -> Batch:
-        return self.replace(question=(None,) * len(self))
+        return self.replace(question=(None,) * len(self), metadata=())
 
     def asking(self, text: str | Sequence[str], candidates: Sequence[str]) -> Batch:
         """The same ECGs asked another question (one for all, or one each), with candidates outside the answer
@@ -94,6 +97,7 @@ class Batch:
             candidate_ids=ids,
             answer=none,
             kind="one",
+            metadata=(),
         )
 
     def select(self, index: Tensor | Sequence[int]) -> Batch:
@@ -111,6 +115,7 @@ class Batch:
             kind=self.kind,
             columns={name: values[at] for name, values in self.columns.items()},
             topic=tuple(self.topic[i] for i in positions) if self.topic else (),
+            metadata=tuple(self.metadata[i] for i in positions) if self.metadata else (),
         )
 
     def to(self, device: torch.device | str) -> Batch:

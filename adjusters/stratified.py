@@ -206,14 +206,17 @@ class StratifiedObjective(Objective):
         return negative_log_likelihood(self(self._asked_in_words(batch, place)), batch)
 
     def _asked_in_words(self, batch: Batch, places: Tensor) -> Batch:
-        """Each question replaced by one of its canonical question's texts, as often as they were asked.
+        """Each question replaced by one of its canonical question's texts, as often as they were asked. Metadata before
+        it stays.
 
         Args:
             places: (batch,) in [0, 1); where in the pool the text is taken from.
         """
         asked = list(batch.question)
-        for at, (question, place) in enumerate(zip(batch.question, places.tolist(), strict=True)):
-            if question is not None and question in self.pools:
-                texts, upto = self.pools[question]
-                asked[at] = texts[int(np.searchsorted(upto, place * upto[-1], side="right"))]
+        before = [f"{text} " if text else "" for text in batch.metadata or ("",) * len(batch)]
+        for at, (question, start, place) in enumerate(zip(batch.question, before, places.tolist(), strict=True)):
+            bare = None if question is None else question.removeprefix(start)
+            if bare in self.pools:
+                texts, upto = self.pools[bare]
+                asked[at] = start + texts[int(np.searchsorted(upto, place * upto[-1], side="right"))]
         return batch.replace(question=tuple(asked))

@@ -85,6 +85,7 @@ def _run(folder: Path, cohort: Cohort, severity: str | None, environment: str | 
         "seed": run.record["seed"],
         "graph": _graph(run.graph),
         "estimand": None if estimand is None else estimand.to_dict(),
+        "held_out_topics": list(run.config.held_out_topics),
         "balance": None if balance is None else json.loads(balance.to_json(orient="records", double_precision=15)),
     }
     return Model(

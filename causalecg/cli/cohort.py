@@ -13,6 +13,10 @@ Processes = Annotated[int, typer.Option(min=1, help="Processes.")]
 PtbXL = Annotated[Path, typer.Option(help="Folder of PTB-XL v1.0.3 (CSV tables and WFDB records).")]
 Rate = Annotated[float, typer.Option(min=50, max=1000, help="Sampling rate of the store, Hz.")]
 
+Metadata = Annotated[
+    str, typer.Option(help="Comma-separated columns of the ECG table told before every question: age, sex.")
+]
+
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Cohorts: real, real with imposed confounding, or simulated.", no_args_is_help=True)
@@ -24,6 +28,7 @@ def register(app: typer.Typer) -> None:
         out: Out,
         form: Annotated[str, typer.Option(help="paraphrased or template.")] = "paraphrased",
         severity: Annotated[str, typer.Option(help="Comma-separated severity scales.")] = "acuity,burden",
+        metadata: Metadata = "",
         rate: Rate = 100.0,
         seed: Seed = 0,
         processes: Processes = 2,
@@ -31,13 +36,13 @@ def register(app: typer.Typer) -> None:
         """ECG-QA's questions on PTB-XL's ECGs."""
         from causalecg.cohort.build import build_cohort
 
-        scales = [name.strip() for name in severity.split(",") if name.strip()]
         build_cohort(
             out,
             ptbxl=ptbxl,
             ecgqa=ecgqa,
             form=form,  # type: ignore[arg-type]
-            scales=scales,
+            scales=_names(severity),
+            metadata=_names(metadata),
             rate_hz=rate,
             seed=seed,
             processes=processes,
@@ -53,6 +58,7 @@ def register(app: typer.Typer) -> None:
         topics: Annotated[
             str, typer.Option(help="Comma-separated SCP codes; by default all with enough patients.")
         ] = "",
+        metadata: Metadata = "",
         rate: Rate = 100.0,
         seed: Seed = 0,
         processes: Processes = 2,
@@ -60,9 +66,16 @@ def register(app: typer.Typer) -> None:
         """Questions about SCP statements of real ECGs, with imposed, recorded confounding."""
         from causalecg.cohort.statements import statements_cohort
 
-        chosen = [code.strip() for code in topics.split(",") if code.strip()]
         statements_cohort(
-            out, ptbxl=ptbxl, rho=rho, scale=severity, topics=chosen, rate_hz=rate, seed=seed, processes=processes
+            out,
+            ptbxl=ptbxl,
+            rho=rho,
+            scale=severity,
+            topics=_names(topics),
+            metadata=_names(metadata),
+            rate_hz=rate,
+            seed=seed,
+            processes=processes,
         )
         tell(out)
 
@@ -133,6 +146,11 @@ def register(app: typer.Typer) -> None:
             tell_selection(found["selection"])
 
     app.add_typer(group, name="cohort")
+
+
+def _names(text: str) -> list[str]:
+    """The names in a comma-separated list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def tell_selection(selection: dict[str, Any]) -> None:

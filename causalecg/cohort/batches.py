@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from adjusters.contract import Batch, Kind
+from causalecg.cohort.metadata import prompts
 from causalecg.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class TableBatches:
 
     Args:
         cohort: signals and answer vocabulary.
-        table: items; a null question stays withheld, an empty ``ecg_ids`` means no ECG.
+        table: items; a null question stays withheld, an empty ``ecg_ids`` means no ECG. Where there is a column
+            ``metadata``, its text is put before the question; a withheld question has none.
         columns: numeric columns handed through in ``Batch.columns``.
         further_answers: candidates beyond the cohort's answer vocabulary, numbered after it.
 
@@ -39,7 +41,7 @@ class TableBatches:
     ) -> None:
         self.cohort, self.table = cohort, table
         self.kinds = table["kind"].to_numpy()
-        self._questions = [None if q is None or q != q else str(q) for q in table["question"]]
+        self._questions, self._metadata = prompts(table)
         self._candidates = [tuple(names) for names in table["candidates"]]
         self._ecg_row = np.full((len(table), 2), -1, dtype=np.int64)
         rows = cohort.ecg_rows
@@ -93,6 +95,7 @@ class TableBatches:
             kind=cast(Kind, kinds.pop()),
             columns={**extra, "ecg_row": torch.from_numpy(ecg_row)},
             topic=tuple(self._topics[i] for i in at) if self._topics else (),
+            metadata=tuple(self._metadata[i] for i in at) if self._metadata else (),
         )
 
     def in_order(self, size: int) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from causalecg.cohort.ecgqa import EcgQa, Form, fill, has_every_slot, pattern_of, read_ecgqa
+from causalecg.cohort.metadata import require_fields, with_metadata
 from causalecg.cohort.ptbxl import PtbXL, read_ptbxl, waveforms
 from causalecg.cohort.question_severity import UNDEFINED, with_severity
 from causalecg.cohort.severity import SCALES, VERSION, severity
@@ -32,6 +33,7 @@ def build_cohort(
     ecgqa: str | Path,
     form: Form = "paraphrased",
     scales: Sequence[str] = tuple(SCALES),
+    metadata: Sequence[str] = (),
     rate_hz: float = 100.0,
     seed: int = 0,
     processes: int = 2,
@@ -45,6 +47,8 @@ def build_cohort(
     a split by patient (environment "development"): two of its wordings are held out for the test, and an item
     whose wording is on the wrong side of that border is put into another one, marked ``reworded``.
 
+    ``metadata`` names columns of the ECG table ("age", "sex") that every prompt tells before it asks.
+
     Questions whose ECG is not among the records are skipped, which is normal where the records are a part of PTB-XL.
 
     Raises InputError where a folder is not what it should be, or nothing is left.
@@ -52,6 +56,7 @@ def build_cohort(
     out = Path(out)
     require_new(out)
     require_scales(scales)
+    require_fields(metadata)
     source = read_ptbxl(ptbxl)
     found = read_ecgqa(ecgqa, form)
     scratch = out.resolve().parent
@@ -65,6 +70,7 @@ def build_cohort(
         gone = questions.loc[~questions["sample"].isin(items["item_id"]), "sample"]
         straddling = pd.DataFrame({"kind": "question", "id": gone, "reason": "its two patients are in two splits"})
         items = with_severity(items, read.ecgs, source, scales).drop(columns="attribute")
+        items = with_metadata(items, read.ecgs, metadata)
         undefined = int((items[f"severity_{scales[0]}"] == UNDEFINED).sum())
         used = {ecg_id for ids in items["ecg_ids"] for ecg_id in ids}
         kept = read.ecgs[read.ecgs["ecg_id"].isin(used)]
@@ -82,7 +88,13 @@ def build_cohort(
                 "roles": {"treatment": "question_id"},
                 "confounding": None,
                 "selection": selection(source.ecgs, kept, source, scales),
-                "made_with": {"command": "cohort build", "form": form, "seed": seed, "leads": list(LEADS)},
+                "made_with": {
+                    "command": "cohort build",
+                    "form": form,
+                    "seed": seed,
+                    "metadata": list(metadata),
+                    "leads": list(LEADS),
+                },
             },
             skipped=pd.concat([source.skipped, read.skipped, found.skipped, lost, straddling], ignore_index=True),
             write_signals=lambda folder: store_signals(folder, read.signals, rate_hz),

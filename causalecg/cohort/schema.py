@@ -53,7 +53,8 @@ ITEM_COLUMNS: dict[str, str] = {
     "kind": "string: one or set",
     "answer": "list of strings, a subset of candidates",
 }
-ITEM_OPTIONAL = ("group", "environment", "twin_of", "partner", "finding", "keep_probability")
+#: ``metadata``: string or null, a sentence about the patient(s) that is put before the question, e.g. "Age 63, female."
+ITEM_OPTIONAL = ("group", "environment", "twin_of", "partner", "finding", "keep_probability", "metadata")
 ECG_COLUMNS: dict[str, str] = {
     "ecg_id": "string, unique",
     "patient_id": "string",

@@ -17,6 +17,7 @@ import pandas as pd
 
 from causalecg.benchmark import dial
 from causalecg.cohort.build import require_scales, selection, store_signals
+from causalecg.cohort.metadata import require_fields, with_metadata
 from causalecg.cohort.ptbxl import PtbXL, read_ptbxl, waveforms
 from causalecg.cohort.severity import SCALES, VERSION, severity
 from causalecg.cohort.signals import LEADS
@@ -44,6 +45,7 @@ def statements_cohort(
     rho: float = 0.9,
     scale: str = "acuity",
     topics: Sequence[str] = (),
+    metadata: Sequence[str] = (),
     rate_hz: float = 100.0,
     seed: int = 0,
     processes: int = 2,
@@ -56,6 +58,7 @@ def statements_cohort(
         scale: severity scale that drives style and answer; both scales are columns.
         topics: SCP codes; by default every statement with enough patients in all four cells, without a positivity
             failure, and with ECGs for each cell in each split. The others are listed in ``skipped.csv``.
+        metadata: columns of the ECG table ("age", "sex") that every prompt tells before it asks.
 
     Splits: train, valid, test (60/12/28 % of patients, by hash), train_oracle, valid_oracle, test_unbiased (the same
     with the style re-drawn), and test_natural: every topic asked of every test ECG, style re-drawn.
@@ -65,6 +68,7 @@ def statements_cohort(
     out = Path(out)
     require_new(out)
     require_scales([scale])
+    require_fields(metadata)
     if not 0.5 <= rho <= 0.95:
         raise InputError(f"rho must lie between 0.5 and 0.95 on real labels, not {rho}")
     source = read_ptbxl(ptbxl)
@@ -108,7 +112,7 @@ def statements_cohort(
         agreement = pd.Series(style == kept["answer_is_yes"].to_numpy()).groupby(kept["split"].to_numpy()).mean()
         return write_cohort(
             out,
-            items=items,
+            items=with_metadata(items, ecgs, metadata),
             ecgs=ecgs.drop(columns=["fold", "low", "high"]),
             wordings=words,
             meta={
@@ -134,7 +138,7 @@ def statements_cohort(
                     "seed": seed,
                 },
                 "selection": selection(source.ecgs, ecgs[ecgs["ecg_id"].isin(kept["ecg_id"])], source, list(SCALES)),
-                "made_with": {"command": "cohort statements", "leads": list(LEADS)},
+                "made_with": {"command": "cohort statements", "metadata": list(metadata), "leads": list(LEADS)},
             },
             skipped=pd.concat([source.skipped, read.skipped, _as_skipped(unfit)], ignore_index=True),
             write_signals=lambda folder: store_signals(folder, read.signals, rate_hz),

@@ -30,6 +30,7 @@ class RunConfig(BaseModel):
         treatment: column of the treatment; ``None`` = what the cohort says, else "style".
         environment: learn from items of this environment only.
         template_ids: learn from items of these templates only; empty = all.
+        held_out_topics: learn from and validate on no item about these topics.
         threads: torch threads; results are exact for a fixed number.
         checkpoint_steps: also checkpoint every so many steps; 0 = at the end of each epoch only.
     """
@@ -49,6 +50,7 @@ class RunConfig(BaseModel):
     treatment: str | None = None
     environment: str | None = None
     template_ids: tuple[str, ...] = ()
+    held_out_topics: tuple[str, ...] = ()
     threads: int = Field(default=1, ge=1)
     checkpoint_steps: int = Field(default=0, ge=0)
 

@@ -21,6 +21,7 @@ from adjusters.contract import Adjuster, Objective
 from adjusters.registry import adjuster, adjuster_class, load_adjuster, option_names
 from causalecg import __version__
 from causalecg.cohort.batches import TableBatches
+from causalecg.cohort.metadata import prompts
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 from causalecg.training.arms import Arm
@@ -29,7 +30,7 @@ from causalecg.training.loop import Loop, Rows, restore
 from causalecg.training.pairs import has_pairs, pair_column, pair_words, with_pairs
 from causalecg.training.progress import training_bar
 from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, seed_of
-from causalecg.training.tables import refuse_test_rows, rows_of
+from causalecg.training.tables import refuse_test_rows, rows_of, without_topics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,6 +218,7 @@ def _train(
         "further_answers": further,
         "estimand": None if estimand is None else estimand.to_dict(),
         "rows": {"train": len(learned), "valid": len(valid_table)},
+        "held_out_topics": list(config.held_out_topics),
         "leads": len(cohort.signals.leads),
         "parameters": {
             "all": sum(p.numel() for p in objective.parameters()),
@@ -245,6 +247,7 @@ def _fitted(
     tables = [
         rows_of(cohort, split, environment=config.environment, template_ids=config.template_ids) for split in arm.splits
     ]
+    tables = without_topics(tables, config.held_out_topics, cohort)
     severity = scale
     if scale is not None and any(has_pairs(table, scale) for table in tables):
         tables = [with_pairs(table, scale, len(words)) for table in tables]
@@ -351,8 +354,8 @@ def _rows(cohort: Cohort, found: Adjuster, arm: Arm, table: pd.DataFrame, furthe
 
 
 def _texts(cohort: Cohort, table: pd.DataFrame, words: list[str], further: Sequence[str]) -> list[str]:
-    """What an embedded tokenizer learns from: training questions, answers, and the severity's sentences."""
-    asked = sorted({text for text in table["question"] if isinstance(text, str)})
+    """What an embedded tokenizer learns from: training questions as put, answers, and the severity's sentences."""
+    asked = sorted({text for text in prompts(table)[0] if text is not None})
     answers = [f" {answer}" for answer in (*cohort.meta["answer_vocabulary"], *further)]
     return [*asked, *answers, *(f"Severity: {word}." for word in words)]
 
@@ -363,7 +366,8 @@ def _claim(out: Path, about: dict[str, Any], config: RunConfig) -> dict[str, Any
     if path.exists():
         found = _read_record(out)
         differs = [name for name, value in about.items() if found.get(name) != value]
-        if json.loads((out / "config.json").read_text()) != config.model_dump(mode="json"):
+        # Compared as read: a configuration of an earlier version lacks what it did not know.
+        if RunConfig.read(out / "config.json") != config:
             differs.append("configuration")
         if differs:
             raise InputError(f"{out} holds a run with another {differs[0].replace('_', ' ')}; choose another --out")

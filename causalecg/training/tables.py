@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -47,6 +48,29 @@ def rows_of(
 def of_environment(table: pd.DataFrame, environment: str | None) -> pd.DataFrame:
     """Items of one environment; all of them for ``None`` and :data:`ALL`."""
     return table if environment in (None, ALL) else table[table["environment"] == environment]
+
+
+def without_topics(tables: Sequence[pd.DataFrame], topics: Sequence[str], cohort: Cohort) -> list[pd.DataFrame]:
+    """The tables (training and validation) without the items about some topics.
+
+    Raises InputError for a topic that no row of them is about, or where a table would be left without rows.
+    """
+    have = sorted({str(topic) for table in tables for topic in table["topic"]}) if topics else []
+    for topic in topics:
+        if topic not in have:
+            near = difflib.get_close_matches(topic, have, n=1, cutoff=0.0)
+            raise InputError(
+                f"no item to learn from in cohort {cohort.path} is about '{topic}', so it cannot be held out; the "
+                f"nearest topic is '{near[0]}'"
+            )
+    kept = [table[~table["topic"].isin(list(topics))].reset_index(drop=True) for table in tables]
+    for table, before in zip(kept, tables, strict=True):
+        if table.empty:
+            raise InputError(
+                f"every item of split {before['split'].iloc[0]} of cohort {cohort.path} is about one of the held-out "
+                f"topics; hold out fewer of {', '.join(have)}"
+            )
+    return kept
 
 
 def environments(cohort: Cohort) -> tuple[str, ...]:

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from causalecg.audits.loading import load_model
+from causalecg.errors import InputError
+from causalecg.training.run import train
+from causalecg.training.tables import without_topics
+
+A, B = "atrial fibrillation", "bundle branch block"
+
+
+@pytest.fixture
+def two_topics(cohort):
+    """Every third item asks about the second topic."""
+    topic = np.where(np.arange(len(cohort.items)) % 3 == 0, B, A)
+    items = cohort.items.assign(
+        topic=topic, question=[f"{q} ({t})" for q, t in zip(cohort.items["question"], topic, strict=True)]
+    )
+    return replace(cohort, items=items)
+
+
+def test_no_item_about_them_is_learned_from_or_validated_on(two_topics, config, tmp_path) -> None:
+    config = config.model_copy(update={"held_out_topics": (B,), "epochs": 1})
+    run = train(two_topics, "stratified", config, seed=0, out=tmp_path / "r", progress=False)
+    expected = {s: int((two_topics.split(s)["topic"] == A).sum()) for s in ("train", "valid")}
+    assert run.record["rows"] == expected
+    assert run.record["held_out_topics"] == [B]
+    assert not any(B in text for text in run.record["texts"])
+    assert json.loads((tmp_path / "r" / "config.json").read_text())["held_out_topics"] == [B]
+    assert load_model(str(tmp_path / "r"), two_topics).about["held_out_topics"] == [B]
+    other = config.model_copy(update={"held_out_topics": ()})
+    with pytest.raises(InputError, match="another configuration"):
+        train(two_topics, "stratified", other, seed=0, out=tmp_path / "r", progress=False)
+
+
+def test_none_are_held_out_by_default(two_topics, config, tmp_path) -> None:
+    tables = [two_topics.split("train"), two_topics.split("valid")]
+    assert [len(t) for t in without_topics(tables, (), two_topics)] == [len(t) for t in tables]
+    run = train(two_topics, "none", config.model_copy(update={"epochs": 1}), seed=0, out=tmp_path / "r", progress=False)
+    assert load_model(str(run.path), two_topics).about["held_out_topics"] == []
+
+
+def test_a_run_that_knew_no_such_setting_is_still_the_same_run(two_topics, config, tmp_path) -> None:
+    config = config.model_copy(update={"epochs": 1})
+    train(two_topics, "none", config, seed=0, out=tmp_path / "r", progress=False)
+    path = tmp_path / "r" / "config.json"
+    earlier = json.loads(path.read_text())
+    del earlier["held_out_topics"]
+    path.write_text(json.dumps(earlier))
+    assert train(two_topics, "none", config, seed=0, out=tmp_path / "r", progress=False).record["status"] == "done"
+
+
+def test_topics_that_do_not_occur_are_refused(two_topics, config, tmp_path) -> None:
+    unknown = config.model_copy(update={"held_out_topics": ("bundle branch",)})
+    with pytest.raises(InputError, match=f"about 'bundle branch'.*nearest topic is '{B}'"):
+        train(two_topics, "none", unknown, seed=0, out=tmp_path / "r", progress=False)
+    with pytest.raises(InputError, match="every item of split train .* hold out fewer"):
+        train(two_topics, "none", unknown.model_copy(update={"held_out_topics": (A, B)}), seed=0, out=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_topic_of_the_test_alone_cannot_be_held_out(two_topics) -> None:
+    items = two_topics.items.copy()
+    items.loc[items["split"] == "test", "topic"] = "ectopic beats"
+    only_tested = replace(two_topics, items=items)
+    with pytest.raises(InputError, match="about 'ectopic beats'"):
+        without_topics([only_tested.split("train"), only_tested.split("valid")], ("ectopic beats",), only_tested)
