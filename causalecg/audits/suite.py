@@ -8,6 +8,7 @@ from dataclasses import replace
 from causalecg.audits.audit import Audit
 from causalecg.audits.checks import (
     accuracy,
+    answers,
     confidence,
     consensus,
     dependence,
@@ -57,6 +58,7 @@ AUDITS: dict[str, Audit] = {
         mirage.AUDIT,
         confidence.AUDIT,
         dependence.AUDIT,
+        answers.AUDIT,
         style.AUDIT,
         topic.AUDIT,
         consensus.AUDIT,
