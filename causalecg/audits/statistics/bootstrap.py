@@ -24,6 +24,7 @@ MINIMUM_CLUSTERS = 20
 #: 1 %.
 LARGEST = 25_000
 _BUDGET = 16_000_000
+_TOGETHER, _BLOCK = 16, 4096
 
 
 class ClusterBootstrap:
@@ -82,13 +83,13 @@ class ClusterBootstrap:
             summed = whole - without
         drawn = np.empty((self.replicates, 2 * x.shape[1]))
         for start, counts in self._draws():
-            drawn[start : start + len(counts)] = (self._products(counts) if self.dyadic else counts) @ summed
+            drawn[start : start + len(counts)] = self._weighed(counts, summed) if self.dyadic else counts @ summed
         return Means(_ratio(whole)[0], _ratio(drawn), _ratio(without), self.clusters, self.level)
 
     def _draws(self) -> Iterator[tuple[int, np.ndarray]]:
         """(first replicate, (some, clusters) how often each patient was drawn); the same at every call."""
         rng = np.random.default_rng(self._seed)
-        size = max(1, _BUDGET // max(self._drawn, len(self._units) if self.dyadic else 0))
+        size = max(1, min(_BUDGET // self._drawn, _TOGETHER if self.dyadic else self.replicates))
         for start in range(0, self.replicates, size):
             many = min(size, self.replicates - start)
             picked = rng.integers(0, self._drawn, (many, self._drawn))
@@ -96,15 +97,19 @@ class ClusterBootstrap:
             counts = np.bincount(picked.ravel(), minlength=many * self._drawn).reshape(many, self._drawn)
             yield start, counts.astype(np.float64)
 
-    def _products(self, counts: np.ndarray) -> np.ndarray:
-        """(some, items) products over the distinct patients of an item."""
-        # Items in rows: gathering whole rows is several times as fast.
+    def _weighed(self, counts: np.ndarray, summed: np.ndarray) -> np.ndarray:
+        """(some, columns) sums over items, each as often as the product over its distinct patients."""
+        # Whole rows of a block of items at a time: what is gathered stays in the processor's cache.
         table = np.ones((counts.shape[1] + 1, len(counts)))
         table[:-1] = counts.T
-        product = table[self._units[:, 0]]
-        for column in self._units.T[1:]:
-            product *= table[column]
-        return product.T
+        found = np.zeros((len(counts), summed.shape[1]))
+        for start in range(0, len(summed), _BLOCK):
+            block = self._units[start : start + _BLOCK]
+            product = table[block[:, 0]]
+            for column in block.T[1:]:
+                product *= table[column]
+            found += product.T @ summed[start : start + _BLOCK]
+        return found
 
 
 def _ratio(totals: np.ndarray) -> np.ndarray:
