@@ -1,4 +1,4 @@
-"""How long the default suite of audits takes on a table of 100,000 items. Run: python benchmarks/audit_suite.py [ITEMS]"""
+"""How long the default suite of audits takes on a table of 100,000 items. Run: python benchmarks/audit_suite.py"""
 
 from __future__ import annotations
 

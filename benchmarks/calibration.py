@@ -203,11 +203,10 @@ def main(share: float = 1.0) -> None:
             )
 
         sets = max(20, int(POWER_SETS * share))
+        print(f"\nPower: the Bayes user of a shortcut (d' = {D_PRIME}), {sets} data sets each; last the ideal reader\n")
         print(
-            f"\nPower: the Bayes user of a shortcut (d' = {D_PRIME}), {sets} data sets each; ideal reader in the last rows\n"
-        )
-        print(
-            "| rho | items | follow rate fails | wording fails | do(F) log-odds, p < .05 | drop in accuracy, p < .05 | both pass |"
+            "| rho | items | follow rate fails | wording fails | do(F) log-odds, p < .05 | drop when reworded, p < .05 "
+            "| both pass |"
         )
         print("|---|---|---|---|---|---|---|")
         grid = [(rho, items, True) for rho in (0.6, 0.7, 0.8, 0.9, 0.99) for items in (50, 200, 1000)]

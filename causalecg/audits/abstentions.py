@@ -10,7 +10,10 @@ _VERB = (
     r"(?:tell|say|determine|answer|assess|interpret|evaluate|judge|see|view|read|analy[sz]e|diagnose"
     r"|give an answer(?: to)?|provide an answer(?: to)?)"
 )
-_WHAT = rf"(?: (?:this|that|it|so|the answer|an answer|(?:the|this|that|your) question|for sure|with certainty|{_AN}{_ECG}))?"
+_WHAT = (
+    r"(?: (?:this|that|it|so|the answer|an answer|(?:the|this|that|your) question|for sure|with certainty"
+    rf"|{_AN}{_ECG}))?"
+)
 _WITHOUT = (
     rf"(?: (?:without|from|with|based on|given) (?:seeing |having |access to |looking at )?"
     rf"(?:{_AN}{_ECG}|more information|more context))?"
@@ -34,8 +37,8 @@ FORMS: dict[str, str] = {
         rf"(?:told|determined|answered|assessed|interpreted|evaluated|judged){_WITHOUT}"
     ),
     "There is not enough information to tell": (
-        rf"(?:there is |i have )?(?:not enough|insufficient) (?:information|data|context)(?: (?:to|for) {_VERB}{_WHAT})?"
-        rf"{_WITHOUT}"
+        r"(?:there is |i have )?(?:not enough|insufficient) (?:information|data|context)"
+        rf"(?: to {_VERB}{_WHAT})?{_WITHOUT}"
     ),
     "There is no ECG; no ECG was provided; I do not see an ECG": _NONE_THERE,
     "Please provide the ECG": rf"please (?:provide|share|upload|attach|send)(?: me)? {_AN}{_ECG}",

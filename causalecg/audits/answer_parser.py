@@ -112,7 +112,7 @@ def _said(text: str, options: _Options, kind: Kind, candidates: tuple[str, ...])
 def _introduced(text: str, options: _Options, kind: Kind, candidates: tuple[str, ...]) -> Parsed | None:
     """What stands behind the last lead-in, all the rest of the text; ``None`` where an earlier one says otherwise."""
     leads = list(_LEAD_IN.finditer(text))
-    ends = [*[lead.start() for lead in leads][1:], len(text)]
+    ends = [*(lead.start() for lead in leads[1:]), len(text)]
     said = [_said(text[lead.end() : end], options, kind, candidates) for lead, end in zip(leads, ends, strict=False)]
     return said[-1] if said and all(one in (None, said[-1]) for one in said) else None
 

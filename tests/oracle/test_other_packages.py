@@ -103,3 +103,40 @@ def test_adjustment_sets_against_y0(name: str) -> None:
     assert are_d_separated(cut, Variable(treatment), Variable(outcome), conditions=given).separated
     without = [Variable(n) for n in held if n not in {graph.roles.get(k, k) for k in estimand.adjustment}]
     assert not are_d_separated(cut, Variable(treatment), Variable(outcome), conditions=without).separated
+
+
+def test_adjusted_p_values_against_statsmodels() -> None:
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    from causalecg.audits.statistics.multiplicity import benjamini_hochberg, holm
+
+    p = np.random.default_rng(0).random(40) ** 3
+    assert np.abs(holm(p) - multitest.multipletests(p, method="holm")[1]).max() < 1e-12
+    assert np.abs(benjamini_hochberg(p) - multitest.multipletests(p, method="fdr_bh")[1]).max() < 1e-12
+
+
+def test_two_way_clusters_against_statsmodels() -> None:
+    api = pytest.importorskip("statsmodels.api")
+    from scipy.stats import t
+
+    from causalecg.audits.statistics.two_way import two_way_interval
+
+    rng = np.random.default_rng(1)
+    first, second = rng.integers(0, 40, 900), rng.integers(0, 24, 900)
+    values = rng.standard_normal(40)[first] + rng.standard_normal(24)[second] + rng.standard_normal(900)
+    groups = np.column_stack([first, second])
+    fitted = api.OLS(values, np.ones((900, 1))).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    found = two_way_interval(values, first, second)
+    # statsmodels also multiplies each part by (n - 1) / (n - k) = 1 here.
+    reach = t.ppf(0.975, 23) * float(fitted.bse[0])
+    assert (found.high - found.low) / 2 == pytest.approx(reach, rel=1e-9)
+
+
+def test_equivalence_against_statsmodels() -> None:
+    weightstats = pytest.importorskip("statsmodels.stats.weightstats")
+    from causalecg.audits.statistics.equivalence import equivalence
+
+    rng = np.random.default_rng(2)
+    one, other = rng.standard_normal((2, 150)) * 0.2
+    theirs = weightstats.ttost_paired(one, other, -0.05, 0.05)[0]
+    gap = one - other
+    assert equivalence(gap.mean(), gap.std(ddof=1) / np.sqrt(150), 0.05, 149) == pytest.approx(theirs, rel=1e-9)
