@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from causalecg import Cohort, InputError, ScoreSet, run_suite, score, write_report
-from causalecg.audits.result import overall
+from causalecg.audits.verdicts import overall
 from causalecg.benchmark.cohort import simulate_cohort
 
 #: The median beat is read at these times after the steepest part of the QRS complex, s.

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from causalecg import Cohort, InputError, ScoreSet, run_suite, score, write_report
-from causalecg.audits.result import overall
+from causalecg.audits.verdicts import overall
 from causalecg.benchmark.cohort import simulate_cohort
 from causalecg.cohort.batches import TableBatches
 
