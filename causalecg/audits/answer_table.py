@@ -4,47 +4,61 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
+from causalecg.audits.answer_parser import Kind
+from causalecg.audits.bad_rows import BadRow, BadRows
 from causalecg.audits.interventions import OPPOSITE, require_known
 from causalecg.audits.roles import ROLES
+from causalecg.audits.row_answers import STATUSES, row_answer, wrong_with_order, wrong_with_scores
+from causalecg.audits.table_cells import numbers_of, text_of, texts_of
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 
-STATUSES = ("answered", "abstained", "unparsed", "empty", "error")
-#: What such a table must have.
-NEEDED = ("item_id", "intervention", "answer_given", "answer")
-_SEPARATOR = "|"
+#: What such a table must have, and one of these besides.
+NEEDED = ("item_id", "intervention", "answer")
+ANSWERS = (("answer_given",), ("text", "candidates"), ("log_likelihood", "candidates"))
+KINDS = ("one", "set")
 UNKNOWN_PATIENTS = (
     "Patients are not named (patient_id): an item without one counts as a patient of its own, and where a patient has "
     "several items the intervals are too narrow."
 )
 #: A majority counted from a handful of items is right by construction: fewer per question, and all are one kind.
 _ITEMS_PER_QUESTION = 20
+_DRAW = re.compile(r"[0-9]+(\.0+)?")
 
 Items = pd.DataFrame
 Scores = pd.DataFrame
 Runs = dict[str, dict[str, Any]]
+#: Column -> a value for each row.
+_Rows = dict[str, list[Any]]
 
 
 def read_answer_table(path: Path) -> tuple[Items, Scores, Runs]:
     """Items, scores and runs of a .csv, .jsonl or .parquet table.
 
-    Raises InputError, naming the row (the first below the header is row 1), for what cannot be understood.
+    Raises InputError, naming the first bad row (the first below the header is row 1) and how many there are, for what
+    cannot be understood; see :func:`bad_rows`.
     """
-    table = read_table(path)
-    missing = [name for name in NEEDED if name not in table.columns]
-    if missing:
-        raise InputError(
-            f"{path} lacks the column(s) {', '.join(missing)}; a table of answers needs {', '.join(NEEDED)}"
-        )
-    if table.empty:
-        raise InputError(f"{path} has no rows")
-    return _understood(table, path.stem)
+    rows, bad = _understood(path)
+    bad.require_none()
+    items = _items(rows)
+    return items, _scores(rows, items), _runs(rows)
+
+
+def bad_rows(path: Path) -> list[BadRow]:
+    """Every row of a table that cannot be understood; a row may have several things wrong with it.
+
+    Raises InputError where the table as a whole cannot be: no such file or format, missing columns, no rows.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give a table of answers")
+    return _understood(path)[1].each()
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -67,147 +81,253 @@ def read_table(path: Path) -> pd.DataFrame:
     raise InputError(f"{path} is no table of answers this reads; use .csv, .jsonl or .parquet")
 
 
-def _understood(raw: pd.DataFrame, name: str) -> tuple[Items, Scores, Runs]:
+def _understood(path: Path) -> tuple[_Rows, BadRows]:
+    """The columns of a table, a value for each row, and what is wrong with the rows."""
+    raw = read_table(path)
+    have = set(raw.columns)
+    missing = [name for name in NEEDED if name not in have]
+    if not any(have.issuperset(way) for way in ANSWERS):
+        missing.append("answer_given (or text and candidates, or log_likelihood and candidates)")
+    if missing:
+        raise InputError(f"{path} lacks the column(s) {', '.join(missing)}; docs/answer_table.md says what they hold")
+    if raw.empty:
+        raise InputError(f"{path} has no rows")
+    bad = BadRows(path.name)
+    rows = _read_cells(raw, path.stem, bad)
+    _check_rows(rows, have, bad)
+    _fill_items(rows, bad)
+    _find_answers(rows, "candidates" in have, bad)
+    return rows, bad
+
+
+def _read_cells(raw: pd.DataFrame, name: str, bad: BadRows) -> _Rows:
     size = len(raw)
-    nothing: list[str | None] = [None] * size
 
-    def texts(column: str) -> list[str | None]:
-        return [_text(value) for value in raw[column]] if column in raw.columns else nothing
+    def cells(column: str, reader: Callable[[Any], Any], default: Any = None) -> list[Any]:
+        """What is read of each row; where the column is not there, the default; where a needed one is blank, bad."""
+        if column not in raw.columns:
+            return [default] * size
+        found = []
+        for row, value in enumerate(raw[column], start=1):
+            try:
+                found.append(reader(value))
+            except ValueError as error:
+                bad.note(row, f", {column}: {error}")
+                found.append(None)
+                continue
+            if found[-1] is None and (default is not None or column in NEEDED):
+                bad.note(row, f" has no {column}; fill it in")
+        return found
 
-    def lists(column: str) -> list[list[str] | None]:
-        return [_several(value) for value in raw[column]] if column in raw.columns else [None] * size
-
-    item = _required(texts("item_id"), name, "item_id")
-    intervention = _required(texts("intervention"), name, "intervention")
-    for row, what in enumerate(intervention, start=1):
-        try:
-            require_known(what)
-        except InputError as error:
-            raise InputError(f"{name}, row {row}: {error}") from None
-    answer = _required(lists("answer"), name, "answer")
-    given, status = _given(lists("answer_given"), texts("status"), name)
-    run = _required(texts("run_id"), name, "run_id") if "run_id" in raw.columns else [name] * size
-    split = _required(texts("split"), name, "split") if "split" in raw.columns else ["test"] * size
-    patients = [who or [own] for who, own in zip(lists("patient_id"), item, strict=True)]
-    _agree(item, patients if "patient_id" in raw.columns else [None] * size, "patient_id", name)
-    _agree(item, [frozenset(a) for a in answer], "answer", name)
-    _agree(item, split, "split", name)
-    asked, question = texts("question"), texts("question_id")
-    _agree(item, question, "question_id", name)
-    frame = pd.DataFrame(
-        {
-            "item_id": item,
-            "split": split,
-            "patient_ids": patients,
-            "question_id": [q or words or "all" for q, words in zip(question, asked, strict=True)],
-            "template_id": texts("template_id"),
-            "style": [value or "any" for value in texts("style")],
-            "topic": [value or "any" for value in texts("topic")],
-            "answer": answer,
-            "question": pd.Series(asked, dtype=object),
-            "ecg_ids": pd.Series(lists("ecg_id"), dtype=object),
-        }
-    )
-    # Reworded rows carry other words: the intact row's are the item's.
-    first = np.argsort([what != "intact" for what in intervention], kind="stable")
-    items = frame.iloc[first].drop_duplicates("item_id").sort_index().reset_index(drop=True)
-    items["template_id"] = _templates(items)
-    items["ecg_ids"] = [ecgs or [] for ecgs in items["ecg_ids"]]
-    scores = pd.DataFrame(
-        {
-            "run_id": run,
-            "item_id": item,
-            "intervention": intervention,
-            "draw": _draws(raw, item, run, intervention, name),
-            "question": pd.Series(asked, dtype=object),
-            "wording_id": pd.Series(texts("wording_id"), dtype=object),
-            "donor_ecg_ids": pd.Series(lists("donor_ecg_id"), dtype=object),
-            "donor_patient_ids": pd.Series(lists("donor_patient_id"), dtype=object),
-            "answer_expected": pd.Series(lists("answer_expected"), dtype=object),
-            "log_likelihood": None,
-            "answer_given": pd.Series(given, dtype=object),
-            "status": status,
-            "passes": 1,
-        }
-    )
-    scores["answer_expected"] = _opposite_where_there_are_two(scores, items)
-    runs = _runs(run, texts("role"), name)
-    if any(who is None for who in lists("patient_id")):
-        for record in runs.values():
-            record["notes"] = [UNKNOWN_PATIENTS]
-    return items, scores, runs
+    defaults = {"run_id": name, "split": "test", "draw": "0"}
+    texts = ("item_id", "intervention", "run_id", "role", "split", "question", "question_id", "template_id", "style",
+             "topic", "wording_id", "draw", "status", "text", "kind", "severity")  # fmt: skip
+    lists = ("answer", "answer_given", "answer_expected", "candidates", "patient_id", "ecg_id", "donor_ecg_id",
+             "donor_patient_id")  # fmt: skip
+    rows = {column: cells(column, text_of, defaults.get(column)) for column in texts}
+    rows |= {column: cells(column, texts_of) for column in lists}
+    return rows | {column: cells(column, numbers_of) for column in ("log_likelihood", "candidate_order")}
 
 
-def _text(value: Any) -> str | None:
-    """``None`` for a missing or blank cell; a whole number is written without a decimal point."""
-    if isinstance(value, dict):
-        raise InputError(f"a cell holds an object ({str(value)[:40]}); give texts, numbers or lists of them")
-    if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
-        return None
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip() or None
+def _check_rows(rows: _Rows, have: set[str], bad: BadRows) -> None:
+    """What can be told from a row alone, and from those of the same item, run, intervention and draw."""
+    for row, what in enumerate(rows["intervention"], start=1):
+        if what is not None:
+            try:
+                require_known(what)
+            except InputError as error:
+                bad.note(row, f": {error}")
+    for column, known, plural in (("status", STATUSES, "statuses"), ("kind", KINDS, "kinds")):
+        for row, said in enumerate(rows[column], start=1):
+            if said is not None and said not in known:
+                bad.note(row, f" has the {column} '{said}'; {plural} are {', '.join(known)}")
+    for row, names in enumerate(rows["candidates"], start=1):
+        if names is not None and len(set(names)) < len(names):
+            bad.note(row, " names a candidate twice; keep one of them")
+    _check_draws(rows, bad)
+    _check_roles(rows, bad)
+    item = rows["item_id"]
+    if "patient_id" in have:
+        own = [who or [name] for who, name in zip(rows["patient_id"], item, strict=True)]
+        _agree(item, own, "patient_id", bad)
+    _agree(item, [None if a is None else frozenset(a) for a in rows["answer"]], "answer", bad, blank=True)
+    _agree(item, rows["split"], "split", bad, blank=True)
+    _agree(item, rows["question_id"], "question_id", bad)
 
 
-def _several(value: Any) -> list[str] | None:
-    """The answers, or ids, in a cell; ``None`` where there are none. A column with gaps turns 1 into 1.0."""
-    if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
-        parts = [_text(part) for part in value]
-    else:
-        text = _text(value)
-        parts = [] if text is None else [part.strip() for part in text.split(_SEPARATOR)]
-    found = [re.sub(r"^(-?\d+)\.0+$", r"\1", part) for part in parts if part]
-    return found or None
+def _check_draws(rows: _Rows, bad: BadRows) -> None:
+    seen = set()
+    keys = zip(rows["run_id"], rows["item_id"], rows["intervention"], rows["draw"], strict=True)
+    for row, (run, item, intervention, draw) in enumerate(keys, start=1):
+        if draw is None:
+            continue
+        if not _DRAW.fullmatch(draw):
+            bad.note(row, f" has the draw '{draw}'; number draws 0, 1, 2, ...")
+            continue
+        key = (run, item, intervention, int(float(draw)))
+        if None not in key and key in seen:
+            bad.note(
+                row,
+                f": item {item}, intervention {intervention} is there twice; number repetitions in a column draw",
+            )
+        seen.add(key)
 
 
-def _required(values: list[Any], name: str, column: str) -> list[Any]:
-    for row, value in enumerate(values, start=1):
-        if value is None:
-            raise InputError(f"{name}, row {row} has no {column}; fill it in")
-    return values
+def _check_roles(rows: _Rows, bad: BadRows) -> None:
+    known: dict[str, str] = {}
+    for row, (run, role) in enumerate(zip(rows["run_id"], rows["role"], strict=True), start=1):
+        plays = role or "audited"
+        if plays not in ROLES:
+            bad.note(row, f": run {run} has the role '{plays}'; roles are {', '.join(ROLES)}")
+        elif run is not None and known.setdefault(run, plays) != plays:
+            bad.note(row, f": run {run} has another role here than in an earlier row; give it one role")
 
 
-def _given(given: list[list[str] | None], status: list[str | None], name: str) -> tuple[list[list[str]], list[str]]:
-    """Answers and statuses; an answered row without an answer is "empty", which counts as wrong."""
-    found = []
-    for row, (answer, said) in enumerate(zip(given, status, strict=True), start=1):
-        if said is not None and said not in STATUSES:
-            raise InputError(f"{name}, row {row} has the status '{said}'; statuses are {', '.join(STATUSES)}")
-        what = said or "answered"
-        found.append("empty" if answer is None and what == "answered" else what)
-    return [answer or [] for answer in given], found
+def _agree(
+    item: Sequence[str | None], values: Sequence[Any], column: str, bad: BadRows, *, blank: bool = False
+) -> dict[str, Any]:
+    """Item -> value; rows of an item that say something else than an earlier one are bad.
 
-
-def _agree(item: list[str], values: list[Any], column: str, name: str) -> None:
-    """Every row of an item says the same of it."""
+    ``blank``: a row that says nothing agrees with any.
+    """
     known: dict[str, Any] = {}
     hint = "give different items different ids"
     if column == "answer":
         hint = f"{hint}, and in rows with another patient's ECG put that one's answer into answer_expected"
     for row, (which, value) in enumerate(zip(item, values, strict=True), start=1):
+        if which is None or (blank and value is None):
+            continue
         if known.setdefault(which, value) != value:
-            raise InputError(
-                f"{name}, row {row}: item {which} has another {column} here than in an earlier row; {hint}"
+            other = "other candidates" if column == "candidates" else f"another {column}"
+            bad.note(row, f": item {which} has {other} here than in an earlier row; {hint}")
+    return known
+
+
+def _fill_items(rows: _Rows, bad: BadRows) -> None:
+    """What is said of an item in one of its rows holds in all; where candidates are named, the kind is known."""
+    item = rows["item_id"]
+    for column in ("candidates", "kind", "severity"):
+        known = _agree(item, rows[column], column, bad, blank=True)
+        rows[column] = [known.get(which, value) for which, value in zip(item, rows[column], strict=True)]
+    kinds = zip(rows["kind"], rows["candidates"], strict=True)
+    rows["kind"] = [kind or (None if names is None else "one") for kind, names in kinds]
+    checked = zip(item, rows["answer"], rows["candidates"], rows["kind"], strict=True)
+    for row, (which, answer, names, kind) in enumerate(checked, start=1):
+        if answer is None:
+            continue
+        strange = [] if names is None else [one for one in answer if one not in names]
+        if strange:
+            bad.note(row, f": the answer '{strange[0]}' of item {which} is not among its candidates; add it, or spell "
+                     "it alike")  # fmt: skip
+        if kind == "one" and len(answer) > 1:
+            bad.note(
+                row, f": item {which} has {len(answer)} true answers and the kind one; write set into a column kind"
             )
 
 
-def _draws(raw: pd.DataFrame, item: list[str], run: list[str], intervention: list[str], name: str) -> pd.Series:
+def _find_answers(rows: _Rows, candidates: bool, bad: BadRows) -> None:
+    """Fills answer_given and status; ``candidates``: is there such a column?"""
+    columns = ("answer_given", "text", "log_likelihood", "candidates", "kind", "candidate_order", "status")
+    answers, statuses = [], []
+    values = zip(*(rows[column] for column in columns), strict=True)
+    for row, (given, text, scores, names, said_kind, order, status) in enumerate(values, start=1):
+        kind = cast(Kind, said_kind if said_kind in KINDS else "one")
+        wrong = [
+            None if scores is None else wrong_with_scores(scores, names, kind),
+            None if order is None else wrong_with_order(order, names),
+        ]
+        said = None if status == "answered" else status
+        if candidates and given is None and said is None and text is not None and names is None:
+            wrong.append(" has text but no candidates; name the answers to choose from")
+        if said is None and given is not None and names is not None and not set(given) <= set(names):
+            strange = next(one for one in given if one not in names)
+            wrong.append(
+                f": the answer_given '{strange}' is not among the candidates; spell it alike, or put what the model "
+                "wrote into the column text and leave answer_given blank"
+            )
+        found = [what for what in wrong if what is not None]
+        for what in found:
+            bad.note(row, what)
+        answer = None
+        if not found and (names is None or len(set(names)) == len(names)):
+            places = None if order is None else [int(at) for at in order]
+            try:
+                answer = row_answer(
+                    given=given, text=text, scores=scores, candidates=names, kind=kind, order=places, status=said
+                )
+            except InputError as error:
+                bad.note(row, f": {error}")
+        answers.append([] if answer is None else answer.answers)
+        statuses.append("error" if answer is None else answer.status)
+    rows["answer_given"], rows["status"] = answers, statuses
+
+
+def _items(rows: _Rows) -> Items:
+    item, question, asked = rows["item_id"], rows["question_id"], rows["question"]
+    frame = pd.DataFrame(
+        {
+            "item_id": item,
+            "split": rows["split"],
+            "patient_ids": [who or [own] for who, own in zip(rows["patient_id"], item, strict=True)],
+            "question_id": [q or words or "all" for q, words in zip(question, asked, strict=True)],
+            "template_id": rows["template_id"],
+            "style": [value or "any" for value in rows["style"]],
+            "topic": [value or "any" for value in rows["topic"]],
+            "answer": rows["answer"],
+            "question": pd.Series(asked, dtype=object),
+            "ecg_ids": pd.Series(rows["ecg_id"], dtype=object),
+            "candidates": pd.Series(rows["candidates"], dtype=object),
+            "kind": pd.Series(rows["kind"], dtype=object),
+            "severity_given": _numbers_or_texts(rows["severity"]),
+        }
+    )
+    unknown = [column for column in ("candidates", "kind", "severity_given") if frame[column].isna().all()]
+    # Reworded rows carry other words: the intact row's are the item's.
+    first = np.argsort([what != "intact" for what in rows["intervention"]], kind="stable")
+    items = frame.drop(columns=unknown).iloc[first].drop_duplicates("item_id").sort_index().reset_index(drop=True)
+    items["template_id"] = _templates(items)
+    items["ecg_ids"] = [ecgs or [] for ecgs in items["ecg_ids"]]
+    return items
+
+
+def _numbers_or_texts(values: Sequence[str | None]) -> pd.Series:
+    """float64 with NaN where every value that is there is a finite number, else texts with ``None``."""
+    try:
+        numbers = pd.Series([float("nan") if value is None else float(value) for value in values], dtype=np.float64)
+    except ValueError:
+        numbers = None
+    if numbers is None or not np.isfinite(numbers[[value is not None for value in values]]).all():
+        return pd.Series(values, dtype=object)
+    return numbers
+
+
+def _scores(rows: _Rows, items: Items) -> Scores:
+    frame = pd.DataFrame({column: rows[column] for column in ("run_id", "item_id", "intervention")})
+    frame["draw"] = _draws(rows)
+    kept = {
+        "question": rows["question"],
+        "wording_id": rows["wording_id"],
+        "donor_ecg_ids": rows["donor_ecg_id"],
+        "donor_patient_ids": rows["donor_patient_id"],
+        "answer_expected": rows["answer_expected"],
+        "log_likelihood": [None if v is None else np.asarray(v, dtype=np.float32) for v in rows["log_likelihood"]],
+        "answer_given": rows["answer_given"],
+        "status": rows["status"],
+        "text": rows["text"],
+        "candidate_order": [None if v is None else [int(at) for at in v] for v in rows["candidate_order"]],
+    }
+    for column, values in kept.items():
+        frame[column] = pd.Series(values, dtype=object)
+    frame["passes"] = 1
+    frame["answer_expected"] = _opposite_where_there_are_two(frame, items)
+    return frame
+
+
+def _draws(rows: _Rows) -> pd.Series:
     """Draws from 0 within each run, item and intervention, in the order of the numbers given."""
-    numbers = []
-    for row, value in enumerate(raw["draw"] if "draw" in raw.columns else [0] * len(raw), start=1):
-        text = _text(value)
-        if text is None or not re.fullmatch(r"\d+(\.0+)?", text):
-            raise InputError(f"{name}, row {row} has the draw '{text or ''}'; number draws 0, 1, 2, ...")
-        numbers.append(int(float(text)))
-    frame = pd.DataFrame({"run": run, "item": item, "what": intervention, "draw": numbers})
-    twice = frame.duplicated()
-    if twice.any():
-        at = int(np.flatnonzero(twice)[0])
-        raise InputError(
-            f"{name}, row {at + 1}: item {item[at]}, intervention {intervention[at]} is there twice; "
-            "number repetitions in a column draw"
-        )
-    return frame.groupby(["run", "item", "what"])["draw"].rank(method="dense").astype("int64") - 1
+    keys = ["run_id", "item_id", "intervention"]
+    frame = pd.DataFrame({**{key: rows[key] for key in keys}, "draw": [int(float(draw)) for draw in rows["draw"]]})
+    return frame.groupby(keys)["draw"].rank(method="dense").astype("int64") - 1
 
 
 def _templates(items: pd.DataFrame) -> list[str]:
@@ -235,12 +355,10 @@ def _opposite_where_there_are_two(scores: pd.DataFrame, items: pd.DataFrame) -> 
     return pd.Series(found, index=scores.index, dtype=object)
 
 
-def _runs(run: list[str], role: list[str | None], name: str) -> Runs:
-    runs: Runs = {}
-    for row, (which, plays) in enumerate(zip(run, role, strict=True), start=1):
-        plays = plays or "audited"
-        if plays not in ROLES:
-            raise InputError(f"{name}, row {row}: run {which} has the role '{plays}'; roles are {', '.join(ROLES)}")
-        if runs.setdefault(which, {"model": which, "role": plays})["role"] != plays:
-            raise InputError(f"{name}, row {row}: run {which} has another role here than in an earlier row")
+def _runs(rows: _Rows) -> Runs:
+    roles = zip(rows["run_id"], rows["role"], strict=True)
+    runs: Runs = {run: {"model": run, "role": role or "audited"} for run, role in roles}
+    if any(who is None for who in rows["patient_id"]):
+        for record in runs.values():
+            record["notes"] = [UNKNOWN_PATIENTS]
     return runs

@@ -38,6 +38,8 @@ SCORE_COLUMNS: dict[str, str] = {
     "text": "string or null, as generated",
     "passes": "int64, scorer passes",
 }
+#: Columns that a folder of an earlier version lacks: null then.
+LATER_COLUMNS = ("candidate_order", "text")
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,11 @@ class ScoreSet:
     def open(cls, path: str | Path) -> ScoreSet:
         """A folder that ``causalecg score`` wrote, or a CSV, JSONL or Parquet table of a model's answers.
 
-        Such a table needs the columns item_id, intervention, answer_given and answer; run_id, role, patient_id, split,
-        question_id, question, template_id, topic, style, wording_id, draw, status, answer_expected, donor_patient_id,
-        donor_ecg_id and ecg_id are used when they are there. Several answers or ids are joined by "|".
+        Such a table needs the columns item_id, intervention, answer and one of answer_given, text with candidates, and
+        log_likelihood with candidates; kind, candidate_order, run_id, role, patient_id, split, question_id, question,
+        template_id, topic, style, wording_id, severity, draw, status, answer_expected, donor_patient_id, donor_ecg_id
+        and ecg_id are used when they are there (docs/answer_table.md). Several answers, ids or numbers are joined by
+        "|", or are lists.
 
         Raises InputError where it is neither, or a row cannot be understood.
         """
@@ -109,6 +113,9 @@ def _read_folder(folder: Path) -> ScoreSet:
         raise InputError(f"{folder} holds no scores yet; run 'causalecg score' again to finish it")
     record = read_records(folder)
     items, scores = _table(folder / "items.parquet"), pd.concat([_table(part) for part in parts], ignore_index=True)
+    for name in LATER_COLUMNS:
+        if name not in scores.columns:
+            scores[name] = pd.Series([None] * len(scores), dtype=object)
     missing = [name for name in SCORE_COLUMNS if name not in scores.columns]
     if missing or "item_id" not in items.columns:
         raise InputError(f"{folder} lacks the column {(missing or ['item_id'])[0]}; score again into another folder")

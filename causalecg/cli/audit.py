@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from causalecg.audits.bad_rows import BadRow
     from causalecg.audits.result import AuditResult
+    from causalecg.audits.score_set import ScoreSet
+
+#: As many bad rows are printed.
+_PRINTED = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -27,11 +32,16 @@ def register(app: typer.Typer) -> None:
         run: Annotated[
             str | None, typer.Option(help="Audit this run only; by default every run, judging those of role audited.")
         ] = None,
-        check: Annotated[bool, typer.Option("--check", help="Only check that the table can be read.")] = False,
+        check: Annotated[
+            bool,
+            typer.Option(
+                "--check", help="Only check the table: its bad rows, or what it holds and which audits it allows."
+            ),
+        ] = False,
         seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
         as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     ) -> None:
-        """Audit scored models. Exit code 0 pass, 1 a required audit failed, 3 inconclusive or not assessed."""
+        """Audit scored models. Exit code 0 pass, 1 failed, 2 bad input, 3 inconclusive or not assessed."""
         import json
 
         from causalecg.audits.result import EXIT_CODES
@@ -39,11 +49,10 @@ def register(app: typer.Typer) -> None:
         from causalecg.audits.suite import judged_runs, run_suite, verdicts_of
         from causalecg.cli.report import refuse_other_cohort, report_of
 
-        opened = ScoreSet.open(scores)
         if check:
-            what = ", ".join(sorted(opened.scores["intervention"].unique()))
-            typer.echo(f"{scores} can be audited: {len(opened.items)} items, runs {', '.join(opened.runs)}, {what}")
+            _check(scores, as_json)
             return
+        opened = ScoreSet.open(scores)
         if cohort is not None:
             refuse_other_cohort(opened, cohort)
         judged = judged_runs(opened) if run is None else [run]
@@ -65,6 +74,68 @@ def register(app: typer.Typer) -> None:
             if page is not None:
                 typer.echo(f"report: {page}")
         raise typer.Exit(EXIT_CODES[verdict])
+
+
+def _check(path: Path, as_json: bool) -> None:
+    """What a score folder or table holds. Exit code 2 where rows of it are bad."""
+    import json
+
+    from causalecg.audits.answer_table import bad_rows
+    from causalecg.audits.audit_needs import lacking
+    from causalecg.audits.score_set import ScoreSet
+
+    bad = bad_rows(path) if path.is_file() else []
+    if bad:
+        _print_bad(path, bad, as_json)
+        raise typer.Exit(2)
+    opened = ScoreSet.open(path)
+    needs = {run: lacking(opened, run) for run in opened.runs}
+    if not as_json:
+        _print_clean(path, opened, needs)
+        return
+    record = {
+        "items": len(opened.items),
+        "runs": {run: about.get("role", "audited") for run, about in opened.runs.items()},
+        "interventions": _counts(opened),
+        "lacking": needs,
+        "bad_rows": [],
+    }
+    typer.echo(json.dumps(record, indent=2))
+
+
+def _print_bad(path: Path, bad: list[BadRow], as_json: bool) -> None:
+    import json
+
+    if as_json:
+        typer.echo(json.dumps({"bad_rows": [{"row": one.row, "says": one.says} for one in bad]}, indent=2))
+        return
+    count = len({one.row for one in bad})
+    typer.echo(f"{path} cannot be audited: {count} bad {'row' if count == 1 else 'rows'}", err=True)
+    for one in bad[:_PRINTED]:
+        typer.echo(f"  {one.says}", err=True)
+    if len(bad) > _PRINTED:
+        typer.echo(f"  and {len(bad) - _PRINTED} more", err=True)
+
+
+def _print_clean(path: Path, opened: ScoreSet, needs: dict[str, dict[str, tuple[str, ...]]]) -> None:
+    from causalecg.audits.result import REQUIRED
+
+    typer.echo(f"{path} can be audited: {len(opened.items)} items, runs {', '.join(opened.runs)}")
+    for name, rows in _counts(opened).items():
+        typer.echo(f"  {rows} rows {name}")
+    for run, audits in needs.items():
+        typer.echo(f"{run} (* an overall verdict needs it)")
+        for audit, missing in audits.items():
+            star = "*" if audit in REQUIRED else ""
+            typer.echo(f"  {audit + star:22} {'lacks ' + ', '.join(missing) if missing else 'can be made'}")
+
+
+def _counts(opened: ScoreSet) -> dict[str, int]:
+    """Intervention -> rows, in the interventions' own order."""
+    from causalecg.audits.interventions import KNOWN
+
+    rows = opened.scores["intervention"].value_counts()
+    return {name: int(rows[name]) for name in KNOWN if name in rows}
 
 
 def _line(result: AuditResult) -> str:

@@ -125,7 +125,7 @@ def test_no_answer_is_a_wrong_answer() -> None:
     ("change", "says"),
     [
         (lambda t: t.assign(status=["answered"] * 4 + ["fine"] * 116), "row 5 has the status 'fine'"),
-        (lambda t: t.assign(draw=["0"] * 7 + [""] * 113), "row 8 has the draw ''"),
+        (lambda t: t.assign(draw=["0"] * 7 + [""] * 113), "row 8 has no draw"),
         (lambda t: t.assign(draw=["0"] * 7 + ["first"] * 113), "row 8 has the draw 'first'"),
         (
             lambda t: t.assign(answer=["yes", *list(t["answer"][1:-1]), "maybe"]),

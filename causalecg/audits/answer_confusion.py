@@ -1,0 +1,132 @@
+"""Which answers were given to which, and how often there was none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from causalecg.audits.bootstrap import Interval
+from causalecg.audits.outcomes import Outcomes
+from causalecg.audits.result import AuditResult, below, few_clusters, not_assessed
+
+QUESTION = "How often is there no answer to be read, and which answers are given for which?"
+#: True answers told apart per kind of question; the rest is "other".
+MOST_ANSWERS = 12
+OTHER = "other"
+#: A model that answers fewer than 95 % of the questions is not judged by what it answers.
+UNANSWERED = 0.05
+_TEXTS = 10
+_TEXT_LENGTH = 120
+_COLUMNS = ("kind", "true", "given", "count")
+
+
+def answers(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> AuditResult:
+    """The share of intact items without an answer (empty, unparsed, abstained or error), which has to be below 5 %.
+
+    The table is that of :func:`confusion`; the note quotes texts that could not be read.
+    """
+    if not outcomes.has(run_id, "intact"):
+        return not_assessed("answers", QUESTION, run_id, "share without an answer", "there are no intact answers",
+                            required=False)  # fmt: skip
+    rows = _intact(outcomes, run_id)
+    status = outcomes.items["item_id"].map(rows["status"])
+    asked = status.notna().to_numpy()
+    boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
+    silent = np.where(asked, (status != "answered").to_numpy(dtype=np.float64), np.nan)
+    share: Interval = boot.proportion(0, *boot.means(silent[asked]))
+    counts = status[asked & (status != "answered").to_numpy()].value_counts()
+    said = ", ".join(f"{int(counts[name])} {name}" for name in sorted(counts.index)) or "none"
+    return AuditResult.of(
+        "answers",
+        QUESTION,
+        run_id,
+        f"share without an answer on {outcomes.split}",
+        share,
+        threshold=f"below {UNANSWERED:.0%}".replace("%", " %"),
+        verdict=below(share, UNANSWERED, boot),
+        rows=[dict(zip(_COLUMNS, row, strict=True)) for row in confusion(outcomes, run_id).to_numpy().tolist()],
+        note=few_clusters(boot)
+        + f"Without an answer: {said}, of {int(asked.sum())} items."
+        + _quoted(unparsed_texts(outcomes, run_id)),
+    )
+
+
+def confusion(outcomes: Outcomes, run_id: str) -> pd.DataFrame:
+    """Counts of the answers given to intact items (draw 0), by true answer.
+
+    Returns a frame with the columns kind ("one", "set", or "" where it is not known), true, given and count, one row
+    for each pair that occurs. Several answers are joined by "; ". Per kind, the :data:`MOST_ANSWERS` most frequent true
+    answers stand for themselves, whether they are true or given, and all others are "other"; an item without an answer
+    counts under "no answer: STATUS". Most frequent first; "other" and then no answer come last.
+    """
+    rows = _intact(outcomes, run_id)
+    items = outcomes.items[outcomes.items["item_id"].isin(rows.index)]
+    kinds = items["kind"] if "kind" in items.columns else pd.Series("", index=items.index)
+    mine = rows.loc[items["item_id"]]
+    frame = pd.DataFrame(
+        {
+            "kind": kinds.fillna("").to_numpy(),
+            "true": [_joined(answer) for answer in items["answer"]],
+            "given": [_joined(answer) for answer in mine["answer_given"]],
+            "status": mine["status"].to_numpy(),
+        }
+    )
+    parts = [_counted(kind, group) for kind, group in frame.groupby("kind", sort=True)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(_COLUMNS))
+
+
+def unparsed_texts(outcomes: Outcomes, run_id: str, most: int = _TEXTS) -> list[tuple[str, str]]:
+    """(item_id, text) of the first ``most`` intact items whose text could not be read, where the text is known; line
+    breaks become spaces, and a long text is cut."""
+    rows = _intact(outcomes, run_id)
+    if "text" not in rows.columns:
+        return []
+    rows = rows.reindex([name for name in outcomes.items["item_id"] if name in rows.index])
+    unread = rows.loc[(rows["status"] == "unparsed") & rows["text"].notna(), "text"]
+    return [(str(item), _short(" ".join(str(text).split()))) for item, text in unread.iloc[:most].items()]
+
+
+def _intact(outcomes: Outcomes, run_id: str) -> pd.DataFrame:
+    """The run's intact rows of the split's items, by item_id."""
+    scores = outcomes.score_set.scores
+    chosen = (scores["run_id"] == run_id) & (scores["intervention"] == "intact") & (scores["draw"] == 0)
+    rows = scores[chosen & scores["item_id"].isin(outcomes.items["item_id"])]
+    return rows.set_index("item_id")
+
+
+def _counted(kind: Any, group: pd.DataFrame) -> pd.DataFrame:
+    frequency = group["true"].value_counts()
+    # Ties by name: the same rows in another order give the same table.
+    order = sorted(frequency.index, key=lambda name: (-frequency[name], name))[:MOST_ANSWERS]
+    rank = {name: place for place, name in enumerate([*order, OTHER])}
+    answered = group["status"] == "answered"
+    told = pd.DataFrame(
+        {
+            "true": group["true"].where(group["true"].isin(order), OTHER),
+            "given": group["given"].where(group["given"].isin(order), OTHER).where(
+                answered, "no answer: " + group["status"]
+            ),
+        }
+    )  # fmt: skip
+    counts = told.value_counts().rename("count").reset_index()
+    counts["at_true"] = counts["true"].map(rank)
+    counts["at_given"] = counts["given"].map(rank).fillna(len(rank))
+    counts = counts.sort_values(["at_true", "at_given", "given"], ignore_index=True)
+    return counts.assign(kind=kind)[list(_COLUMNS)]
+
+
+def _joined(answer: Any) -> str:
+    return "; ".join(sorted(str(one) for one in answer))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _TEXT_LENGTH else text[: _TEXT_LENGTH - 1] + "…"
+
+
+def _quoted(texts: list[tuple[str, str]]) -> str:
+    if not texts:
+        return ""
+    quoted = "; ".join(f"{item}: “{text}”" for item, text in texts)
+    return f" Texts that could not be read (the first {len(texts)}): {quoted}."

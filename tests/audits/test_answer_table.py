@@ -1,0 +1,290 @@
+"""Tables of answers made elsewhere: texts, scores, candidates, and every bad row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from adjusters.contract import decide
+from causalecg.audits.answer_table import bad_rows
+from causalecg.audits.audit_needs import lacking
+from causalecg.audits.row_answers import decided
+from causalecg.audits.score_set import OPTIONAL_SCORE_COLUMNS, SCORE_COLUMNS, ScoreSet
+from causalecg.audits.suite import AUDITS, run_suite
+from causalecg.errors import InputError
+
+NAMES = ["atrial fibrillation", "sinus rhythm", "none"]
+
+
+def written(folder: Path, rows: list[dict[str, Any]], kind: str) -> Path:
+    """The rows as a table; lists are joined by "|" in CSV."""
+    path = folder / f"theirs.{kind}"
+    if kind == "jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in rows))
+    elif kind == "parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        flat = [{k: "|".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()} for row in rows]
+        pd.DataFrame(flat).to_csv(path, index=False)
+    return path
+
+
+def generated() -> list[dict[str, Any]]:
+    said = ["Sinus rhythm.", "Atrial fibrillation and sinus rhythm", "I cannot tell.", "sinus", "", "None"]
+    return [
+        {"item_id": f"q{i}", "intervention": "intact", "answer": ["sinus rhythm"], "text": text, "candidates": NAMES,
+         "kind": "set"}
+        for i, text in enumerate(said)
+    ]  # fmt: skip
+
+
+KINDS = pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+
+
+@KINDS
+def test_generated_text_is_read(tmp_path: Path, kind: str) -> None:
+    opened = ScoreSet.open(written(tmp_path, generated(), kind))
+    assert list(opened.scores["status"]) == ["answered", "answered", "abstained", "unparsed", "empty", "answered"]
+    assert list(opened.scores["answer_given"]) == [["sinus rhythm"], NAMES[:2], [], [], [], ["none"]]
+    assert list(opened.scores["text"])[:2] == ["Sinus rhythm.", "Atrial fibrillation and sinus rhythm"]
+    assert opened.scores["text"][4] is None and opened.scores["candidate_order"].isna().all()
+    assert set(opened.scores.columns) == {*SCORE_COLUMNS, *OPTIONAL_SCORE_COLUMNS}
+    assert list(opened.items["candidates"]) == [NAMES] * 6 and set(opened.items["kind"]) == {"set"}
+    accuracy = run_suite(opened, "accuracy")[0]
+    assert accuracy.estimate == pytest.approx(1 / 6)
+    assert "2 items without an answer count as wrong" in accuracy.note
+
+
+@KINDS
+def test_scores_are_decided(tmp_path: Path, kind: str) -> None:
+    common = {"intervention": "intact", "candidates": NAMES}
+    rows = [
+        {**common, "item_id": "a", "answer": ["none"], "kind": "one", "log_likelihood": [-2.5, -1.25, -0.5]},
+        {**common, "item_id": "b", "answer": NAMES[:2], "kind": "set", "log_likelihood": [2.0, 0.125, 3.0]},
+        {**common, "item_id": "c", "answer": ["none"], "kind": "set", "log_likelihood": [-2.0, 0.0, -3.0]},
+        {**common, "item_id": "d", "answer": ["none"], "kind": "one", "log_likelihood": [0.0, 0.0, float("-inf")]},
+    ]
+    opened = ScoreSet.open(written(tmp_path, rows, kind))
+    assert list(opened.scores["answer_given"]) == [["none"], NAMES[:2], ["none"], [NAMES[0]]]
+    assert opened.scores["log_likelihood"][0].dtype == np.float32
+    assert opened.scores["log_likelihood"][1].tolist() == [2.0, 0.125, 3.0]
+    assert list(opened.items["kind"]) == ["one", "set", "set", "one"]
+
+
+class TheBatch:
+    """What ``decide`` reads of a batch."""
+
+    def __init__(self, kind: str, names: tuple[str, ...], rows: int) -> None:
+        self.kind, self.candidates = kind, (names,) * rows
+        self.padding = torch.zeros(rows, len(names), dtype=torch.bool)
+
+
+@pytest.mark.parametrize("kind", ["one", "set"])
+@pytest.mark.parametrize("names", [("a", "b", "none"), ("none", "b"), ("a", "b", "c")])
+def test_decisions_are_those_of_the_contract(kind: str, names: tuple[str, ...]) -> None:
+    scores = np.round(np.random.default_rng(3).normal(size=(200, len(names))), 1)
+    wanted = decide(torch.tensor(scores), TheBatch(kind, names, 200))
+    assert [decided(row, names, kind) for row in scores] == wanted
+
+
+def test_the_first_that_is_there_counts(tmp_path: Path) -> None:
+    common = {"intervention": "intact", "answer": "yes", "candidates": "yes|no"}
+    rows = [
+        {**common, "item_id": 1, "answer_given": "yes", "text": "No.", "log_likelihood": "0|1"},
+        {**common, "item_id": 2, "answer_given": "", "text": "No.", "log_likelihood": "1|0"},
+        {**common, "item_id": 3, "answer_given": "", "text": "", "log_likelihood": "1|0"},
+        {**common, "item_id": 4, "answer_given": "", "text": "", "log_likelihood": ""},
+        {**common, "item_id": 5, "answer_given": "", "text": "yes", "log_likelihood": "", "status": "error"},
+        {**common, "item_id": 6, "answer_given": "", "text": "yes", "log_likelihood": "", "status": "answered"},
+        {**common, "item_id": 7, "answer_given": "", "text": "Yes, it is.", "log_likelihood": "", "status": "answered"},
+    ]
+    scores = ScoreSet.open(written(tmp_path, rows, "csv")).scores
+    assert list(scores["answer_given"]) == [["yes"], ["no"], ["yes"], [], [], ["yes"], []]
+    assert list(scores["status"]) == ["answered", "answered", "answered", "empty", "error", "answered", "unparsed"]
+    assert list(scores["text"][:2]) == ["No.", "No."]
+
+
+def test_text_without_candidates_is_kept_beside_answers(tmp_path: Path) -> None:
+    common = {"intervention": "intact", "answer": "yes"}
+    rows = [
+        {**common, "item_id": 1, "answer_given": "yes", "text": "Yes, clearly."},
+        {**common, "item_id": 2, "answer_given": "", "text": "Hm."},
+        {**common, "item_id": 3, "answer_given": "", "text": ""},
+    ]
+    opened = ScoreSet.open(written(tmp_path, rows, "csv"))
+    assert list(opened.scores["status"]) == ["answered", "unparsed", "empty"]
+    assert "candidates" not in opened.items.columns and "kind" not in opened.items.columns
+
+
+@KINDS
+def test_letters_are_read_in_the_order_shown(tmp_path: Path, kind: str) -> None:
+    rows = [
+        {"item_id": i, "intervention": "intact", "answer": ["yes"], "candidates": ["yes", "no"], "text": "(A)",
+         "candidate_order": order}
+        for i, order in enumerate([[0, 1], [1, 0]])
+    ]  # fmt: skip
+    opened = ScoreSet.open(written(tmp_path, rows, kind))
+    assert list(opened.scores["answer_given"]) == [["yes"], ["no"]]
+    assert list(opened.scores["candidate_order"]) == [[0, 1], [1, 0]]
+    plain = [{key: value for key, value in row.items() if key != "candidate_order"} for row in rows]
+    assert list(ScoreSet.open(written(tmp_path, plain, kind)).scores["status"]) == ["unparsed"] * 2
+
+
+def test_what_one_row_says_of_an_item_holds_in_all(tmp_path: Path) -> None:
+    rows = [
+        {"item_id": 1, "intervention": "no_ecg", "answer": "yes", "text": "no", "severity": ""},
+        {
+            "item_id": 1,
+            "intervention": "intact",
+            "answer": "yes",
+            "text": "yes",
+            "candidates": "yes|no",
+            "severity": "2",
+        },
+        {"item_id": 2, "intervention": "intact", "answer": "no", "text": "no", "candidates": "yes|no", "severity": ""},
+    ]
+    opened = ScoreSet.open(written(tmp_path, rows, "csv"))
+    assert list(opened.scores["answer_given"]) == [["no"], ["yes"], ["no"]]
+    assert opened.items["severity_given"].dtype == np.float64
+    assert opened.items["severity_given"].tolist()[0] == 2.0 and np.isnan(opened.items["severity_given"].tolist()[1])
+    rows[2]["severity"] = "mild"
+    assert list(ScoreSet.open(written(tmp_path, rows, "csv")).items["severity_given"]) == ["2", "mild"]
+    rows[0]["severity"] = "3"
+    with pytest.raises(InputError, match="row 2: item 1 has another severity here"):
+        ScoreSet.open(written(tmp_path, rows, "csv"))
+
+
+def two_rows() -> list[dict[str, Any]]:
+    common = {
+        "intervention": "intact",
+        "answer": "yes",
+        "candidates": "yes|no",
+        "kind": "one",
+        "log_likelihood": "-1|-2",
+    }
+    return [{**common, "item_id": 1, "text": "yes"}, {**common, "item_id": 2, "text": "no"}]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"log_likelihood": "-1"}, "row 2 has 1 numbers in log_likelihood for 2 candidates"),
+        ({"log_likelihood": "-1|nan"}, "row 2 has NaN or infinity"),
+        ({"log_likelihood": "-1|inf"}, "row 2 has NaN or infinity"),
+        ({"log_likelihood": "-inf|-inf"}, "row 2 has no finite number"),
+        ({"log_likelihood": "-1|low"}, "row 2, log_likelihood: a cell holds '-1|low', which is no list of numbers"),
+        ({"log_likelihood": "-1|"}, "row 2, log_likelihood: a cell holds"),
+        ({"candidates": "", "log_likelihood": ""}, "row 2 has text but no candidates"),
+        ({"candidates": "", "text": ""}, "row 2 has log_likelihood but no candidates"),
+        ({"candidates": "yes|no|yes", "log_likelihood": ""}, "row 2 names a candidate twice"),
+        ({"candidates": "yes|Yes", "log_likelihood": ""}, "row 2: candidates 'yes' and 'Yes' cannot be told apart"),
+        ({"answer": "maybe"}, "row 2: the answer 'maybe' of item 2 is not among its candidates"),
+        ({"answer": "yes|no"}, "row 2: item 2 has 2 true answers and the kind one"),
+        ({"kind": "several"}, "row 2 has the kind 'several'; kinds are one, set"),
+        ({"answer_given": "maybe"}, "row 2: the answer_given 'maybe' is not among the candidates"),
+        ({"candidate_order": "1|1"}, "row 2 has a candidate_order that does not name each of 0 to 1 once"),
+        ({"candidate_order": "0|0.5"}, "row 2 has a candidate_order that"),
+        ({"candidate_order": "0|1", "candidates": "", "text": "", "log_likelihood": ""}, "row 2 has candidate_order but no"),
+        ({"item_id": 1, "intervention": "no_ecg", "candidates": "no|yes"}, "row 2: item 1 has other candidates here"),
+        ({"item_id": 1, "intervention": "no_ecg", "kind": "set"}, "row 2: item 1 has another kind here"),
+        ({"item_id": 1}, "row 2: item 1, intervention intact is there twice"),
+    ],
+)  # fmt: skip
+def test_each_bad_row_is_named(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    rows = two_rows()
+    path = written(tmp_path, rows, "csv")
+    assert bad_rows(path) == []
+    rows[1].update(change)
+    path = written(tmp_path, rows, "csv")
+    with pytest.raises(InputError, match=r"theirs\.csv, ") as caught:
+        ScoreSet.open(path)
+    assert says in str(caught.value)
+    (bad,) = bad_rows(path)
+    assert bad.row == 2 and says in bad.says
+
+
+def test_all_bad_rows_are_found_and_counted(tmp_path: Path) -> None:
+    rows = [{**two_rows()[0], "item_id": i} for i in range(100)]
+    for i in range(10, 60):
+        rows[i]["log_likelihood"] = "-1"
+    rows[70]["intervention"] = "intakt"
+    rows[70]["answer"] = ""
+    path = written(tmp_path, rows, "csv")
+    bad = bad_rows(path)
+    assert [one.row for one in bad] == [*range(11, 61), 71, 71]
+    assert bad[-2].says == "row 71 has no answer; fill it in" and "did you mean 'intact'" in bad[-1].says
+    with pytest.raises(InputError, match=r"row 11 has 1 numbers .*\(51 rows are bad: .*--check.* names them\)"):
+        ScoreSet.open(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        (["item_id", "intervention", "answer"], "lacks the column.*answer_given .or text and candidates"),
+        (["item_id", "intervention", "answer", "text"], "answer_given .or text and candidates"),
+        (["item_id", "intervention", "answer", "log_likelihood"], "answer_given .or text and candidates"),
+        (["item_id", "text", "candidates"], "lacks the column.*intervention, answer;"),
+    ],
+)
+def test_missing_columns_are_named(tmp_path: Path, columns: list[str], says: str) -> None:
+    path = tmp_path / "t.csv"
+    pd.DataFrame(two_rows())[columns].to_csv(path, index=False)
+    for read in (bad_rows, ScoreSet.open):
+        with pytest.raises(InputError, match=says):
+            read(path)
+    with pytest.raises(InputError, match="does not exist"):
+        bad_rows(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("columns", [["text", "candidates"], ["log_likelihood", "candidates"]])
+def test_the_other_minima(tmp_path: Path, columns: list[str]) -> None:
+    path = tmp_path / "t.csv"
+    pd.DataFrame(two_rows())[["item_id", "intervention", "answer", *columns]].to_csv(path, index=False)
+    assert ScoreSet.open(path).items["kind"].tolist() == ["one", "one"]
+
+
+def test_folders_scored_before_have_no_text(tmp_path: Path) -> None:
+    opened = ScoreSet.open(written(tmp_path, two_rows(), "csv"))
+    folder = tmp_path / "scores_before"
+    (folder / "scores").mkdir(parents=True)
+    opened.scores[list(SCORE_COLUMNS)].to_parquet(folder / "scores" / "0.parquet")
+    opened.items.to_parquet(folder / "items.parquet")
+    (folder / "runs.json").write_text(json.dumps({"schema_version": 1, "runs": opened.runs}))
+    again = ScoreSet.open(folder)
+    assert all(again.scores[name].isna().all() for name in OPTIONAL_SCORE_COLUMNS)
+    opened.scores.to_parquet(folder / "scores" / "0.parquet")
+    assert list(ScoreSet.open(folder).scores["text"]) == ["yes", "no"]
+
+
+def test_what_the_rows_allow(tmp_path: Path) -> None:
+    rows = [{**two_rows()[i % 2], "item_id": i, "answer": ("yes", "no")[i % 2]} for i in range(40)]
+    found = lacking(ScoreSet.open(written(tmp_path, rows, "csv")), "theirs")
+    assert list(found) == list(AUDITS)
+    assert found["accuracy"] == () and found["follow_rate"] == ("other_patient[answer=opposite]",)
+    rows += [{**row, "intervention": "other_patient[answer=opposite]"} for row in rows]
+    assert lacking(ScoreSet.open(written(tmp_path, rows, "csv")), "theirs")["follow_rate"] == ()
+    other = [{**row, "candidates": "yes|no|maybe", "log_likelihood": "", "answer": ("yes", "no", "maybe")[row["item_id"] % 3]}
+             for row in rows]  # fmt: skip
+    # With three answers nobody knows the donor's unless it is said.
+    found = lacking(ScoreSet.open(written(tmp_path, other, "csv")), "theirs")
+    assert found["follow_rate"] == ("answer_expected",) and found["quadrants"] == ()
+
+
+def test_what_is_allowed_is_made_and_the_rest_is_not(tmp_path: Path) -> None:
+    rows = [{**two_rows()[i % 2], "item_id": i, "answer": ("yes", "no")[i % 2]} for i in range(40)]
+    rows += [{**row, "intervention": what} for row in rows for what in ("no_ecg", "wording[held_out]")]
+    rows += [
+        {**row, "intervention": "other_patient[answer=opposite]", "split": "valid", "item_id": 90} for row in rows[:1]
+    ]
+    for row in rows:
+        row.setdefault("split", "test")
+    opened = ScoreSet.open(written(tmp_path, rows, "csv"))
+    missing = lacking(opened, "theirs")
+    for result in run_suite(opened, "full", replicates=50):
+        assert (result.interval is None) == bool(missing[result.name]), result.name
