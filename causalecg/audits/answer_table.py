@@ -13,7 +13,7 @@ import pandas as pd
 
 from causalecg.audits.answer_parser import Kind
 from causalecg.audits.bad_rows import BadRow, BadRows
-from causalecg.audits.interventions import OPPOSITE, require_known
+from causalecg.audits.interventions import KNOWN, OPPOSITE, require_known
 from causalecg.audits.roles import ROLES
 from causalecg.audits.row_answers import STATUSES, row_answer, wrong_with_order, wrong_with_scores
 from causalecg.audits.table_cells import numbers_of, text_of, texts_of
@@ -159,7 +159,7 @@ def _check_draws(rows: _Rows, bad: BadRows) -> None:
     seen = set()
     keys = zip(rows["run_id"], rows["item_id"], rows["intervention"], rows["draw"], strict=True)
     for row, (run, item, intervention, draw) in enumerate(keys, start=1):
-        if draw is None:
+        if draw is None or intervention not in KNOWN:
             continue
         if not _DRAW.fullmatch(draw):
             bad.note(row, f" has the draw '{draw}'; number draws 0, 1, 2, ...")
