@@ -288,3 +288,25 @@ def test_what_is_allowed_is_made_and_the_rest_is_not(tmp_path: Path) -> None:
     missing = lacking(opened, "theirs")
     for result in run_suite(opened, "full", replicates=50):
         assert (result.interval is None) == bool(missing[result.name]), result.name
+
+
+def test_the_tables_of_the_documentation_can_be_read(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "answer_table.md").read_text()
+    blocks = [block.replace("...\n", "").strip() for block in page.split("```")[1::2]]
+    assert len(blocks) == 2
+    for number, block in enumerate(blocks):
+        path = tmp_path / f"t{number}.csv"
+        path.write_text(block + "\n")
+        scores = ScoreSet.open(path).scores
+        assert set(scores["status"]) == {"answered"} and len(scores) == len(block.splitlines()) - 1
+
+
+def test_every_column_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "answer_table.md").read_text()
+    words = (
+        "item_id intervention answer answer_given text log_likelihood candidates kind candidate_order patient_id "
+        "donor_patient_id donor_ecg_id answer_expected severity run_id role status split question_id question "
+        "template_id topic style wording_id ecg_id draw"
+    )
+    listed = page.split("## All columns")[1].split("\n\n")[1]
+    assert [name for name in words.split() if f"`{name}`" not in listed] == []
