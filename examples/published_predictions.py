@@ -15,8 +15,7 @@ from pathlib import Path
 from causalecg import ScoreSet, run_suite, write_report
 from causalecg.audits.answer_parser import parse_answer
 from causalecg.audits.answer_table import bad_rows
-from causalecg.audits.audit_needs import lacking
-from causalecg.audits.result import overall
+from causalecg.audits.verdicts import overall
 
 PUBLISHED = Path(__file__).parent / "published"
 
@@ -94,8 +93,8 @@ def main(out, folder=PUBLISHED):
         scores = ScoreSet.open(table)
         results = run_suite(scores)
         print(f"{name}: {overall(results)};", write_report(out / name, score_set=scores, results=results))
-        for audit, missing in lacking(scores, name).items():
-            print(f"  {audit}:", f"lacks {', '.join(missing)}" if missing else "made")
+        for result in results:
+            print(f"  {result.name}: {result.verdict} {result.note if result.verdict == 'not assessed' else ''}")
 
 
 if __name__ == "__main__":

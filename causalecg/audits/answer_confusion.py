@@ -4,53 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from causalecg.audits.bootstrap import Interval
 from causalecg.audits.outcomes import Outcomes
-from causalecg.audits.result import AuditResult, below, few_clusters, not_assessed
 
-QUESTION = "How often is there no answer to be read, and which answers are given for which?"
 #: True answers told apart per kind of question; the rest is "other".
 MOST_ANSWERS = 12
 OTHER = "other"
-#: A model that answers fewer than 95 % of the questions is not judged by what it answers.
-UNANSWERED = 0.05
 _TEXTS = 10
 _TEXT_LENGTH = 120
 _COLUMNS = ("kind", "true", "given", "count")
-
-
-def answers(outcomes: Outcomes, run_id: str, *, seed: int, replicates: int) -> AuditResult:
-    """The share of intact items without an answer (empty, unparsed, abstained or error), which has to be below 5 %.
-
-    The table is that of :func:`confusion`; the note quotes texts that could not be read.
-    """
-    if not outcomes.has(run_id, "intact"):
-        return not_assessed("answers", QUESTION, run_id, "share without an answer", "there are no intact answers",
-                            required=False)  # fmt: skip
-    rows = _intact(outcomes, run_id)
-    status = outcomes.items["item_id"].map(rows["status"])
-    asked = status.notna().to_numpy()
-    boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
-    silent = np.where(asked, (status != "answered").to_numpy(dtype=np.float64), np.nan)
-    share: Interval = boot.proportion(0, *boot.means(silent[asked]))
-    counts = status[asked & (status != "answered").to_numpy()].value_counts()
-    said = ", ".join(f"{int(counts[name])} {name}" for name in sorted(counts.index)) or "none"
-    return AuditResult.of(
-        "answers",
-        QUESTION,
-        run_id,
-        f"share without an answer on {outcomes.split}",
-        share,
-        threshold=f"below {UNANSWERED:.0%}".replace("%", " %"),
-        verdict=below(share, UNANSWERED, boot),
-        rows=[dict(zip(_COLUMNS, row, strict=True)) for row in confusion(outcomes, run_id).to_numpy().tolist()],
-        note=few_clusters(boot)
-        + f"Without an answer: {said}, of {int(asked.sum())} items."
-        + _quoted(unparsed_texts(outcomes, run_id)),
-    )
 
 
 def confusion(outcomes: Outcomes, run_id: str) -> pd.DataFrame:
@@ -123,10 +86,3 @@ def _joined(answer: Any) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _TEXT_LENGTH else text[: _TEXT_LENGTH - 1] + "…"
-
-
-def _quoted(texts: list[tuple[str, str]]) -> str:
-    if not texts:
-        return ""
-    quoted = "; ".join(f"{item}: “{text}”" for item, text in texts)
-    return f" Texts that could not be read (the first {len(texts)}): {quoted}."

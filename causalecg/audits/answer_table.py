@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from causalecg.audits.answer_parser import Kind
 from causalecg.audits.bad_rows import BadRow, BadRows
-from causalecg.audits.interventions import KNOWN, OPPOSITE, require_known
+from causalecg.audits.interventions import OPPOSITE, require_known
 from causalecg.audits.roles import ROLES
 from causalecg.audits.row_answers import STATUSES, row_answer, wrong_with_order, wrong_with_scores
 from causalecg.audits.table_cells import numbers_of, text_of, texts_of
@@ -131,12 +131,10 @@ def _read_cells(raw: pd.DataFrame, name: str, bad: BadRows) -> _Rows:
 
 def _check_rows(rows: _Rows, have: set[str], bad: BadRows) -> None:
     """What can be told from a row alone, and from those of the same item, run, intervention and draw."""
+    unknown = _unknown(rows["intervention"])
     for row, what in enumerate(rows["intervention"], start=1):
-        if what is not None:
-            try:
-                require_known(what)
-            except InputError as error:
-                bad.note(row, f": {error}")
+        if what in unknown:
+            bad.note(row, f": {unknown[what]}")
     for column, known, plural in (("status", STATUSES, "statuses"), ("kind", KINDS, "kinds")):
         for row, said in enumerate(rows[column], start=1):
             if said is not None and said not in known:
@@ -144,7 +142,7 @@ def _check_rows(rows: _Rows, have: set[str], bad: BadRows) -> None:
     for row, names in enumerate(rows["candidates"], start=1):
         if names is not None and len(set(names)) < len(names):
             bad.note(row, " names a candidate twice; keep one of them")
-    _check_draws(rows, bad)
+    _check_draws(rows, unknown, bad)
     _check_roles(rows, bad)
     item = rows["item_id"]
     if "patient_id" in have:
@@ -155,11 +153,22 @@ def _check_rows(rows: _Rows, have: set[str], bad: BadRows) -> None:
     _agree(item, rows["question_id"], "question_id", bad)
 
 
-def _check_draws(rows: _Rows, bad: BadRows) -> None:
+def _unknown(interventions: Sequence[str | None]) -> dict[str | None, str]:
+    """Those that are no interventions -> why."""
+    found: dict[str | None, str] = {}
+    for name in set(interventions) - {None}:
+        try:
+            require_known(cast(str, name))
+        except InputError as error:
+            found[name] = str(error)
+    return found
+
+
+def _check_draws(rows: _Rows, unknown: Container[str | None], bad: BadRows) -> None:
     seen = set()
     keys = zip(rows["run_id"], rows["item_id"], rows["intervention"], rows["draw"], strict=True)
     for row, (run, item, intervention, draw) in enumerate(keys, start=1):
-        if draw is None or intervention not in KNOWN:
+        if draw is None or intervention in unknown:
             continue
         if not _DRAW.fullmatch(draw):
             bad.note(row, f" has the draw '{draw}'; number draws 0, 1, 2, ...")

@@ -81,15 +81,18 @@ def _check(path: Path, as_json: bool) -> None:
     import json
 
     from causalecg.audits.answer_table import bad_rows
-    from causalecg.audits.audit_needs import lacking
     from causalecg.audits.score_set import ScoreSet
+    from causalecg.audits.suite import run_suite
 
     bad = bad_rows(path) if path.is_file() else []
     if bad:
         _print_bad(path, bad, as_json)
         raise typer.Exit(2)
     opened = ScoreSet.open(path)
-    needs = {run: lacking(opened, run) for run in opened.runs}
+    needs = {
+        run: {r.name: r.note if r.interval is None else "" for r in run_suite(opened, "full", run_id=run, replicates=1)}
+        for run in opened.runs
+    }
     if not as_json:
         _print_clean(path, opened, needs)
         return
@@ -117,8 +120,8 @@ def _print_bad(path: Path, bad: list[BadRow], as_json: bool) -> None:
         typer.echo(f"  and {len(bad) - _PRINTED} more", err=True)
 
 
-def _print_clean(path: Path, opened: ScoreSet, needs: dict[str, dict[str, tuple[str, ...]]]) -> None:
-    from causalecg.audits.result import REQUIRED
+def _print_clean(path: Path, opened: ScoreSet, needs: dict[str, dict[str, str]]) -> None:
+    from causalecg.audits.suite import AUDITS
 
     typer.echo(f"{path} can be audited: {len(opened.items)} items, runs {', '.join(opened.runs)}")
     for name, rows in _counts(opened).items():
@@ -126,16 +129,14 @@ def _print_clean(path: Path, opened: ScoreSet, needs: dict[str, dict[str, tuple[
     for run, audits in needs.items():
         typer.echo(f"{run} (* an overall verdict needs it)")
         for audit, missing in audits.items():
-            star = "*" if audit in REQUIRED else ""
-            typer.echo(f"  {audit + star:22} {'lacks ' + ', '.join(missing) if missing else 'can be made'}")
+            star = "*" if AUDITS[audit].required else ""
+            typer.echo(f"  {audit + star:22} {missing or 'can be made'}")
 
 
 def _counts(opened: ScoreSet) -> dict[str, int]:
-    """Intervention -> rows, in the interventions' own order."""
-    from causalecg.audits.interventions import KNOWN
-
+    """Intervention -> rows, the intact ones first."""
     rows = opened.scores["intervention"].value_counts()
-    return {name: int(rows[name]) for name in KNOWN if name in rows}
+    return {str(name): int(rows[name]) for name in sorted(rows.index, key=lambda name: (name != "intact", name))}
 
 
 def _line(result: AuditResult) -> str:

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from causalecg.audits.answer_confusion import answers, confusion, unparsed_texts
+from causalecg.audits.answer_confusion import confusion, unparsed_texts
+from causalecg.audits.checks.answers import AUDIT as answers
 from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.score_set import ScoreSet
 
@@ -89,7 +90,7 @@ def test_the_share_without_an_answer_has_an_interval(drawn: pd.DataFrame) -> Non
     # Both limits are within a Monte-Carlo error and the difference of a percentile from a Wilson interval.
     assert result.interval == pytest.approx((low, high), abs=0.006)
     assert result.verdict == "fail" and not result.required
-    assert result.threshold == "below 5 %"
+    assert result.threshold == "less than 5% of the questions without an answer"
     assert json.dumps(result.to_dict(), allow_nan=False)
     assert result.to_dict() == answers(outcomes(drawn), "m", seed=0, replicates=4000).to_dict()
     counts = drawn["status"].value_counts()

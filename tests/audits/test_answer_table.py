@@ -13,10 +13,9 @@ import torch
 
 from adjusters.contract import decide
 from causalecg.audits.answer_table import bad_rows
-from causalecg.audits.audit_needs import lacking
 from causalecg.audits.row_answers import decided
-from causalecg.audits.score_set import OPTIONAL_SCORE_COLUMNS, SCORE_COLUMNS, ScoreSet
-from causalecg.audits.suite import AUDITS, run_suite
+from causalecg.audits.score_set import LATER_COLUMNS, SCORE_COLUMNS, ScoreSet
+from causalecg.audits.suite import run_suite
 from causalecg.errors import InputError
 
 NAMES = ["atrial fibrillation", "sinus rhythm", "none"]
@@ -54,7 +53,7 @@ def test_generated_text_is_read(tmp_path: Path, kind: str) -> None:
     assert list(opened.scores["answer_given"]) == [["sinus rhythm"], NAMES[:2], [], [], [], ["none"]]
     assert list(opened.scores["text"])[:2] == ["Sinus rhythm.", "Atrial fibrillation and sinus rhythm"]
     assert opened.scores["text"][4] is None and opened.scores["candidate_order"].isna().all()
-    assert set(opened.scores.columns) == {*SCORE_COLUMNS, *OPTIONAL_SCORE_COLUMNS}
+    assert set(opened.scores.columns) == {*SCORE_COLUMNS}
     assert list(opened.items["candidates"]) == [NAMES] * 6 and set(opened.items["kind"]) == {"set"}
     accuracy = run_suite(opened, "accuracy")[0]
     assert accuracy.estimate == pytest.approx(1 / 6)
@@ -253,41 +252,13 @@ def test_folders_scored_before_have_no_text(tmp_path: Path) -> None:
     opened = ScoreSet.open(written(tmp_path, two_rows(), "csv"))
     folder = tmp_path / "scores_before"
     (folder / "scores").mkdir(parents=True)
-    opened.scores[list(SCORE_COLUMNS)].to_parquet(folder / "scores" / "0.parquet")
+    opened.scores.drop(columns=list(LATER_COLUMNS)).to_parquet(folder / "scores" / "0.parquet")
     opened.items.to_parquet(folder / "items.parquet")
     (folder / "runs.json").write_text(json.dumps({"schema_version": 1, "runs": opened.runs}))
     again = ScoreSet.open(folder)
-    assert all(again.scores[name].isna().all() for name in OPTIONAL_SCORE_COLUMNS)
+    assert all(again.scores[name].isna().all() for name in LATER_COLUMNS)
     opened.scores.to_parquet(folder / "scores" / "0.parquet")
     assert list(ScoreSet.open(folder).scores["text"]) == ["yes", "no"]
-
-
-def test_what_the_rows_allow(tmp_path: Path) -> None:
-    rows = [{**two_rows()[i % 2], "item_id": i, "answer": ("yes", "no")[i % 2]} for i in range(40)]
-    found = lacking(ScoreSet.open(written(tmp_path, rows, "csv")), "theirs")
-    assert list(found) == list(AUDITS)
-    assert found["accuracy"] == () and found["follow_rate"] == ("other_patient[answer=opposite]",)
-    rows += [{**row, "intervention": "other_patient[answer=opposite]"} for row in rows]
-    assert lacking(ScoreSet.open(written(tmp_path, rows, "csv")), "theirs")["follow_rate"] == ()
-    other = [{**row, "candidates": "yes|no|maybe", "log_likelihood": "", "answer": ("yes", "no", "maybe")[row["item_id"] % 3]}
-             for row in rows]  # fmt: skip
-    # With three answers nobody knows the donor's unless it is said.
-    found = lacking(ScoreSet.open(written(tmp_path, other, "csv")), "theirs")
-    assert found["follow_rate"] == ("answer_expected",) and found["quadrants"] == ()
-
-
-def test_what_is_allowed_is_made_and_the_rest_is_not(tmp_path: Path) -> None:
-    rows = [{**two_rows()[i % 2], "item_id": i, "answer": ("yes", "no")[i % 2]} for i in range(40)]
-    rows += [{**row, "intervention": what} for row in rows for what in ("no_ecg", "wording[held_out]")]
-    rows += [
-        {**row, "intervention": "other_patient[answer=opposite]", "split": "valid", "item_id": 90} for row in rows[:1]
-    ]
-    for row in rows:
-        row.setdefault("split", "test")
-    opened = ScoreSet.open(written(tmp_path, rows, "csv"))
-    missing = lacking(opened, "theirs")
-    for result in run_suite(opened, "full", replicates=50):
-        assert (result.interval is None) == bool(missing[result.name]), result.name
 
 
 def test_the_tables_of_the_documentation_can_be_read(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def a_run(cohort: Cohort, environment: str | None) -> SimpleNamespace:
     return SimpleNamespace(
         record={"cohort_hash": cohort.hash, "seed": 3},
         arm=SimpleNamespace(role="audited"),
-        config=SimpleNamespace(environment=environment, template_ids=()),
+        config=SimpleNamespace(environment=environment, template_ids=(), held_out_topics=()),
         graph="finding_mediated",
         estimand=None,
         severity_column="severity_simulated",

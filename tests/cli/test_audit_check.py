@@ -34,13 +34,13 @@ def test_a_clean_table_says_what_it_holds_and_allows(tmp_path: Path) -> None:
     assert said.startswith("t.csv can be audited: 40 items, runs t\n  40 rows intact\n  40 rows no_ecg\n")
     lines = {line.split()[0]: line for line in said.splitlines()[4:]}
     assert lines["accuracy*"].endswith("can be made") and lines["no_ecg"].endswith("can be made")
-    assert lines["follow_rate*"].endswith("lacks other_patient[answer=opposite]")
-    assert lines["style_effect"].endswith("lacks wording[style=other], wording[seen]")
+    assert lines["follow_rate*"].endswith("there are no answers under other_patient[answer=opposite]")
+    assert lines["style_effect"].endswith("there are no answers under wording[style=other], wording[seen]")
     assert {name.rstrip("*") for name in lines} == set(AUDITS)
     record = json.loads(check(tmp_path, "t.csv", "--check", "--json", code=0).stdout)
     assert record["items"] == 40 and record["runs"] == {"t": "audited"} and record["bad_rows"] == []
     assert record["interventions"] == {"intact": 40, "no_ecg": 40}
-    assert record["lacking"]["t"]["quadrants"] == ["other_patient[answer=opposite]"]
+    assert record["lacking"]["t"]["no_ecg"] == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv"]
 
 
@@ -71,3 +71,19 @@ def test_what_is_wrong_with_the_whole_table_is_one_sentence(tmp_path: Path) -> N
     (line,) = check(tmp_path, "t.csv", "--check", code=2).stderr.strip().splitlines()
     assert "lacks the column(s) answer_given (or text and candidates" in line
     assert "nowhere" in check(tmp_path, "nowhere.csv", "--check", code=2).stderr
+
+
+def test_a_donor_whose_answer_is_not_said_is_no_donor(tmp_path: Path) -> None:
+    """With three answers nobody knows the other patient's unless it is said."""
+    lines = ["item_id,intervention,answer,answer_given"]
+    lines += [
+        f"{i},{what},{('yes', 'no', 'maybe')[i % 3]},yes"
+        for i in range(60)
+        for what in ("intact", "other_patient[answer=opposite]")
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    record = json.loads(check(tmp_path, "t.csv", "--check", "--json", code=0).stdout)
+    assert "answer_expected" in record["lacking"]["t"]["follow_rate"]
+    (tmp_path / "t.csv").write_text("\n".join([line.replace("maybe", "no") for line in lines]) + "\n")
+    record = json.loads(check(tmp_path, "t.csv", "--check", "--json", code=0).stdout)
+    assert record["lacking"]["t"]["follow_rate"] == ""

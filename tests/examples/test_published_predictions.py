@@ -12,7 +12,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from causalecg.audits.answer_confusion import answers
+from causalecg.audits.checks.answers import AUDIT as answers
 from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.score_set import ScoreSet
 
