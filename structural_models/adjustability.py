@@ -25,7 +25,7 @@ import pandas as pd
 from structural_models.balance import balance_table
 from structural_models.errors import TableError
 from structural_models.patient_bootstrap import PatientBootstrap
-from structural_models.residual_association import RiskRatio, largest_risk_ratio
+from structural_models.residual_association import RiskRatio, strongest_risk_ratio
 from structural_models.stratified_independence import PERMUTATIONS, IndependenceTest, checked_groups, independence_test
 from structural_models.tabulation import coded, distinct_rows, require_rows
 from structural_models.treatment_cells import MINIMUM_EXPECTED, TreatmentCells
@@ -105,7 +105,7 @@ class Certificate:
         dependence: of treatment on severity, given ``within``.
         sufficiency: of treatment on outcome, given severity and ``within``.
         p_dependence, p_sufficiency: as used for the decision: the tests' own, or adjusted for several tests.
-        residual: the largest risk ratio that is left after adjusting; None where no two arms can be compared.
+        residual: the strongest risk ratio that is left after adjusting; None where no two arms can be compared.
         balance: severity levels between arms within ``within``, before and after weighting, averaged over ``within``
             by rows: covariate, level, smd_before, smd_after.
         alpha: level of the decision.
@@ -156,24 +156,25 @@ class Certificate:
             if causes:
                 return "not testable", f"{free}, and {f} may cause {a}, with which it goes ({p})"
             return "not adjustable", f"{free}, yet goes with {a} ({p}): {s} is not what ties them"
+        against = []
+        if rejected and not causes:
+            against.append(f"{s} does not suffice: within it {f} still goes with {a} ({p})")
+        elif self.shares.refutes_sufficiency and not causes:
+            against.append(f"{s} does not suffice: weights by it leave more rows than weights by {a}")
         if len(self.positivity.failures):
             strata = self.positivity.failures.drop(columns=list(_CELL_COLUMNS)).drop_duplicates()
-            return "not adjustable", (
+            against.append(
                 f"positivity fails in {len(strata)} of {self.positivity.strata} strata "
                 f"({self.positivity.failing_rows:.0%} of rows), which must be left out"
             )
+        if against:
+            return "not adjustable", "; ".join(against)
         if causes:
             return "not testable", (
                 f"the declared graph lets {f} cause {a}, so that F ⟂ A | S says nothing about whether {s} suffices"
             )
         if not self.sufficiency.made:
             return "not testable", f"no stratum of {s} has several values of both {f} and {a} that can be exchanged"
-        if rejected and self.shares.refutes_sufficiency:
-            return "not adjustable", f"{s} does not suffice ({p}; and weights by it leave more rows than by {a})"
-        if rejected:
-            return "not adjustable", f"{s} does not suffice: within it {f} still goes with {a} ({p})"
-        if self.shares.refutes_sufficiency:
-            return "not adjustable", f"{s} does not suffice: weights by it leave more rows than weights by {a}"
         return "adjustable", f"every {f} occurs at every {s}, and within it {f} was not found to go with {a} ({p})"
 
     @property
@@ -300,7 +301,7 @@ def certify(
         sufficiency=sufficiency,
         p_dependence=dependence.p_value,
         p_sufficiency=sufficiency.p_value,
-        residual=largest_risk_ratio(cells, arms.values, outcomes.values, bootstrap, alpha=alpha),
+        residual=strongest_risk_ratio(cells, arms.values, outcomes.values, bootstrap, alpha=alpha),
         balance=_balance(table, treatment, strata, t, weights),
         alpha=alpha,
     )

@@ -12,19 +12,22 @@ from structural_models.e_values import e_value, e_value_of_limit
 from structural_models.patient_bootstrap import PatientBootstrap
 from structural_models.treatment_cells import TreatmentCells
 
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class RiskRatio:
     """P(outcome | arm) / P(outcome | the other arms), standardised to the strata in which both occur.
 
     Attributes:
-        arm, level: of the contrast with the largest ratio (or smallest, if that is further from one).
+        arm, level: of the contrast whose log ratio is the most standard errors from zero, among those whose ratio is
+            neither 0 nor infinite, where there are any.
         crude: the same before adjusting: standardised to ``within`` alone.
         adjusted: standardised to severity too.
         low, high: 95 % limits (1 - alpha in general) that hold for all contrasts together (Bonferroni); log-normal with
             the standard error of the bootstrap over patients, which sees no chance in a cell whose few rows agree. NaN
             where the ratio is 0 or infinite.
-        contrasts: among how many it is the largest.
+        contrasts: among how many it is the strongest.
         e_value: of ``adjusted``.
         e_value_limit: of the limit closer to one; NaN where there are no limits.
     """
@@ -43,7 +46,7 @@ class RiskRatio:
         return {**asdict(self), "arm": str(self.arm), "level": str(self.level)}
 
 
-def largest_risk_ratio(
+def strongest_risk_ratio(
     cells: TreatmentCells, arms: np.ndarray, levels: np.ndarray, bootstrap: PatientBootstrap, *, alpha: float = 0.05
 ) -> RiskRatio | None:
     """Over every arm against the others (of two arms, the second against the first) and every outcome that is frequent.
@@ -60,17 +63,18 @@ def largest_risk_ratio(
     logs = adjusted(np.ones(len(cells.f)))
     if len(arms) == 2:
         logs[: len(levels)] = np.nan
-    contrasts = int((~np.isnan(logs)).sum())
-    if not contrasts:
+    made = np.flatnonzero(~np.isnan(logs))
+    if not len(made):
         return None
-    at = int(np.nanargmax(np.abs(logs)))
+    error = _standard_errors(adjusted, made, bootstrap)
+    finite = np.isfinite(logs[made])
+    evidence = np.where(finite, np.abs(logs[made]) / np.maximum(error, _ROUNDING), -1.0)
+    at = int(made[int(np.nan_to_num(evidence, nan=-1.0).argmax())])
     log_ratio = float(logs[at])
     low = high = limit = float("nan")
     if np.isfinite(log_ratio):
-        drawn = np.array([adjusted(weights)[at] for weights in bootstrap])
-        drawn = drawn[np.isfinite(drawn)]
-        if len(drawn) > 1:
-            reach = float(norm.ppf(1 - alpha / (2 * contrasts)) * drawn.std(ddof=1))
+        reach = float(norm.ppf(1 - alpha / (2 * len(made))) * error[made == at][0])
+        if np.isfinite(reach):
             low, high = float(np.exp(log_ratio - reach)), float(np.exp(log_ratio + reach))
             limit = e_value_of_limit(low, high)
     ratio = float(np.exp(log_ratio))
@@ -81,10 +85,26 @@ def largest_risk_ratio(
         adjusted=ratio,
         low=low,
         high=high,
-        contrasts=contrasts,
+        contrasts=len(made),
         e_value=e_value(ratio),
         e_value_limit=limit,
     )
+
+
+def _standard_errors(
+    ratios: Callable[[np.ndarray], np.ndarray], made: np.ndarray, bootstrap: PatientBootstrap
+) -> np.ndarray:
+    """(made,) of log ratios, over the replicates in which they are finite; NaN where these are fewer than two."""
+    number, mean, squares = np.zeros(len(made)), np.zeros(len(made)), np.zeros(len(made))
+    for weights in bootstrap:
+        drawn = ratios(weights)[made]
+        there = np.isfinite(drawn)
+        number += there
+        step = np.where(there, drawn - mean, 0.0)
+        mean += np.divide(step, number, out=np.zeros_like(step), where=there)
+        squares += step * np.where(there, drawn - mean, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(number > 1, np.sqrt(squares / (number - 1)), np.nan))
 
 
 def _log_ratios(cells: TreatmentCells, strata: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -110,15 +110,23 @@ def register(app: typer.Typer) -> None:
     @group.command()
     def describe(
         cohort: Annotated[Path, typer.Argument(help="Cohort folder.")],
+        graph: Annotated[
+            str | None,
+            typer.Option(help="Causal graph (preset or file); by default the cohort's, else severity_visible."),
+        ] = None,
+        permutations: Annotated[int, typer.Option(min=19, help="Of every permutation test.")] = 999,
+        seed: Seed = 0,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
-        """Counts, quality, answers, and whether the wording depends on the severity."""
+        """Counts, quality, answers, and whether the wording can be adjusted for by severity, before any training."""
         import json
 
         from causalecg.cohort.describe import describe_cohort
         from causalecg.cohort.schema import Cohort
 
-        found = describe_cohort(Cohort.open(cohort))
+        found = describe_cohort(
+            Cohort.open(cohort), graph=graph, seed=seed, permutations=permutations, progress=not as_json
+        )
         if as_json:
             typer.echo(json.dumps(found, indent=2))
             return
@@ -139,7 +147,7 @@ def register(app: typer.Typer) -> None:
             )
         if found["quality"]:
             typer.echo("  signal policy: " + ", ".join(f"{flag} {n}" for flag, n in found["quality"].items()))
-
+        tell_adjustability(found["adjustability"])
         if found["items_without_severity"]:
             typer.echo(f"  {found['items_without_severity']:,} items have no severity: their topic cannot be left out")
         if found["selection"]:
@@ -151,6 +159,55 @@ def register(app: typer.Typer) -> None:
 def _names(text: str) -> list[str]:
     """The names in a comma-separated list."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def tell_adjustability(found: dict[str, Any]) -> None:
+    """One line per severity scale and environment, then what to know about it."""
+    may = "may cause" if found["treatment_causes_outcome"] else "does not cause"
+    typer.echo(
+        f"  can severity be adjusted for? (training split; graph {found['graph']}: the question {may} the answer)"
+    )
+    for row in found["certificates"]:
+        typer.echo(f"  {row['environment']:11} {row['scale']:9} {_numbers(row)}")
+        typer.echo(f"  {'':11} {row['verdict']}")
+        if row["decision"] == "not testable" and row.get("decision_without_effect"):
+            typer.echo(f"  {'':11} if {row['treatment']} does not cause the answer: {row['decision_without_effect']}")
+        for warning in row["warnings"]:
+            typer.echo(f"  {'':11} warning: {warning}")
+    for row in found["negative_controls"]:
+        p = "not testable" if row["p"] is None else f"chi2 {row['chi2']:.0f} on {row['df']} df, p {row['p']:.2g}"
+        typer.echo(
+            f"  {row['environment']:11} {row['scale']:9} negative control: answers to {row['topic']} questions "
+            f"({row['items']:,} items) on severity, {p}"
+        )
+
+
+def _numbers(row: dict[str, Any]) -> str:
+    if "shares" not in row:
+        return f"{row['items']:,} items"
+    f, s = row["treatment"].removesuffix("_id"), row["shares"]
+
+    def p(value: float | None) -> str:
+        return "not tested" if value is None else f"p {value:.2g}"
+
+    parts = [
+        f"{f} on severity {p(row['p_dependence'])}",
+        f"on answer given severity {p(row['sufficiency']['p_value'])} (Holm {p(row['p_sufficiency_holm'])})",
+        f"smallest P({f} | severity) {row['positivity']['minimum']:.3f}",
+        f"weights leave {s['severity']:.0%} of rows",
+    ]
+    rest = row["residual"]
+    if rest is not None and rest["adjusted"] is not None:
+        limit = "" if rest["e_value_limit"] is None else f", limit {rest['e_value_limit']:.2f}"
+        parts.append(
+            f"strongest of {rest['contrasts']} risk ratios {rest['adjusted']:.2f} (crude {_two(rest['crude'])}; "
+            f"E-value {_two(rest['e_value'])}{limit})"
+        )
+    return "; ".join(parts)
+
+
+def _two(value: float | None) -> str:
+    return "infinite" if value is None else f"{value:.2f}"
 
 
 def tell_selection(selection: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What is in a cohort, and whether the wording depends on the severity."""
+"""What is in a cohort, whether the wording depends on the severity, and whether that can be adjusted for."""
 
 from __future__ import annotations
 
@@ -7,11 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from causalecg.cohort.certificates import training_certificates
 from causalecg.cohort.schema import Cohort
+from structural_models.stratified_independence import PERMUTATIONS
 
 
-def describe_cohort(cohort: Cohort) -> dict[str, Any]:
-    """Counts, quality flags, answers, and a chi-squared test of wording (or style) against each severity scale.
+def describe_cohort(
+    cohort: Cohort,
+    *,
+    graph: str | None = None,
+    seed: int = 0,
+    permutations: int = PERMUTATIONS,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Counts, quality flags, answers, a chi-squared test of wording (or style) against each severity scale, and the
+    adjustability certificate of the training split (:func:`causalecg.cohort.certificates.training_certificates`, which
+    takes the options).
 
     The test sums Pearson's statistic and its degrees of freedom over groups of a split: where there are several styles,
     style within each canonical question; otherwise wording within all questions that share their wordings. A ratio
@@ -46,6 +57,10 @@ def describe_cohort(cohort: Cohort) -> dict[str, Any]:
         "signals": {"rate_hz": cohort.signals.rate_hz, "samples": cohort.signals.samples, "ecgs": len(cohort.signals)},
         "quality": {str(k): int(v) for k, v in flags.items()},
         "groups": groups,
+        "adjustability": training_certificates(
+            cohort, graph=graph, seed=seed, permutations=permutations, progress=progress
+        ),
+        "priors": cohort.meta.get("priors"),
         "items_without_severity": cohort.meta.get("items_without_severity", 0),
         "selection": cohort.meta.get("selection"),
         "confounding": cohort.meta.get("confounding"),
