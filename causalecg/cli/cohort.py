@@ -153,12 +153,75 @@ def register(app: typer.Typer) -> None:
         if found["selection"]:
             tell_selection(found["selection"])
 
+    @group.command()
+    def split(
+        cohort: Annotated[Path, typer.Argument(help="Cohort folder to take items from.")],
+        out: Out,
+        by: Annotated[
+            str, typer.Option(help="Within what the prior is changed: question_id or template_id.")
+        ] = "question_id",
+        test_share: Annotated[float, typer.Option(help="Of a question's items, at most.")] = 0.3,
+        valid_share: Annotated[float, typer.Option(help="Of the training side's items.")] = 0.15,
+        keep: Annotated[
+            float, typer.Option(help="Share of frequent answers that goes to the test, and of rare ones that stays.")
+        ] = 0.05,
+        environment: Annotated[str | None, typer.Option(help="Only this environment; by default all together.")] = None,
+        templates: Annotated[str, typer.Option(help="Comma-separated template_ids; by default all.")] = "",
+        seed: Seed = 0,
+        as_json: Annotated[bool, typer.Option("--json", help="Print the priors as JSON.")] = False,
+    ) -> None:
+        """Changed prior: answers that are frequent in training are rare in the test. Patients are in one split only."""
+        import json
+
+        from causalecg.cohort.changed_prior import changed_prior_cohort
+        from causalecg.cohort.schema import Cohort
+
+        changed_prior_cohort(
+            out,
+            cohort,
+            by=by,  # type: ignore[arg-type]
+            test_share=test_share,
+            valid_share=valid_share,
+            keep=keep,
+            environment=environment,
+            template_ids=_names(templates),
+            seed=seed,
+        )
+        priors = Cohort.open(out).meta["priors"]
+        if as_json:
+            typer.echo(json.dumps(priors, indent=2))
+            return
+        tell(out)
+        tell_priors(priors)
+
     app.add_typer(group, name="cohort")
 
 
 def _names(text: str) -> list[str]:
     """The names in a comma-separated list."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def tell_priors(priors: dict[str, Any]) -> None:
+    """One line per question: how often the answer most frequent in training is given in each split."""
+    distance = priors["total_variation"]
+    typer.echo(
+        f"total variation from the training prior: test {_two(distance['test'])}, valid {_two(distance['valid'])}; "
+        f"another answer is the most frequent in the test of {priors['reversed_questions']} of "
+        f"{len(priors['questions'])} questions; {priors['lost_items']:,} items lost between splits"
+    )
+    typer.echo(
+        f"  {priors['by']:14} {'items':>18}  most frequent in training: share in train, valid, test; total variation"
+    )
+    for row in priors["questions"]:
+        items = "/".join(str(row["items"][name]) for name in ("train", "valid", "test"))
+        answer = row["most_frequent_in_train"]
+        shares = ", ".join(
+            "none" if prior is None else f"{prior[answer]:.3f}" for prior in row["prior"].values() if answer is not None
+        )
+        far = row["total_variation"]["test"]
+        told = f"'{answer}' {shares}; {'none' if far is None else format(far, '.3f')}"
+        typer.echo(f"  {row['id']:14} {items:>18}  {told if answer is not None else 'not in training'}")
 
 
 def tell_adjustability(found: dict[str, Any]) -> None:
@@ -200,14 +263,14 @@ def _numbers(row: dict[str, Any]) -> str:
     if rest is not None and rest["adjusted"] is not None:
         limit = "" if rest["e_value_limit"] is None else f", limit {rest['e_value_limit']:.2f}"
         parts.append(
-            f"strongest of {rest['contrasts']} risk ratios {rest['adjusted']:.2f} (crude {_two(rest['crude'])}; "
-            f"E-value {_two(rest['e_value'])}{limit})"
+            f"strongest of {rest['contrasts']} risk ratios {rest['adjusted']:.2f} (crude {_two(rest['crude'], 'infinite')}; "
+            f"E-value {_two(rest['e_value'], 'infinite')}{limit})"
         )
     return "; ".join(parts)
 
 
-def _two(value: float | None) -> str:
-    return "infinite" if value is None else f"{value:.2f}"
+def _two(value: float | None, otherwise: str = "none") -> str:
+    return otherwise if value is None else f"{value:.2f}"
 
 
 def tell_selection(selection: dict[str, Any]) -> None:
