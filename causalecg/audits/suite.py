@@ -36,9 +36,9 @@ from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.result import AuditResult, Verdict
 from causalecg.audits.score_set import ScoreSet
 from causalecg.audits.statistics.bootstrap import REPLICATES
-from causalecg.audits.statistics.multiplicity import benjamini_hochberg
 from causalecg.audits.verdicts import overall, worst
 from causalecg.errors import InputError
+from structural_models.multiplicity import benjamini_hochberg
 
 AUDITS: dict[str, Audit] = {
     audit.name: audit

@@ -214,11 +214,11 @@ def tell_priors(priors: dict[str, Any]) -> None:
         f"  {priors['by']:14} {'items':>18}  most frequent in training: share in train, valid, test; total variation"
     )
     for row in priors["questions"]:
-        items = "/".join(str(row["items"][name]) for name in ("train", "valid", "test"))
+        splits = ("train", "valid", "test")
+        items = "/".join(str(row["items"][name]) for name in splits)
         answer = row["most_frequent_in_train"]
-        shares = ", ".join(
-            "none" if prior is None else f"{prior[answer]:.3f}" for prior in row["prior"].values() if answer is not None
-        )
+        priors_of = [row["prior"][name] for name in splits] if answer is not None else []
+        shares = ", ".join("none" if prior is None else f"{prior[answer]:.3f}" for prior in priors_of)
         far = row["total_variation"]["test"]
         told = f"'{answer}' {shares}; {'none' if far is None else format(far, '.3f')}"
         typer.echo(f"  {row['id']:14} {items:>18}  {told if answer is not None else 'not in training'}")
@@ -263,8 +263,8 @@ def _numbers(row: dict[str, Any]) -> str:
     if rest is not None and rest["adjusted"] is not None:
         limit = "" if rest["e_value_limit"] is None else f", limit {rest['e_value_limit']:.2f}"
         parts.append(
-            f"strongest of {rest['contrasts']} risk ratios {rest['adjusted']:.2f} (crude {_two(rest['crude'], 'infinite')}; "
-            f"E-value {_two(rest['e_value'], 'infinite')}{limit})"
+            f"strongest of {rest['contrasts']} risk ratios {rest['adjusted']:.2f} "
+            f"(crude {_two(rest['crude'], 'infinite')}; E-value {_two(rest['e_value'], 'infinite')}{limit})"
         )
     return "; ".join(parts)
 

@@ -215,14 +215,14 @@ def _require_all_splits(items: pd.DataFrame, cohort: Cohort, lost: pd.Series) ->
     missing = [name for name in SPLITS if name not in set(items["split"])]
     if missing:
         raise InputError(
-            f"no item of cohort {cohort.path} is left for {' and '.join(missing)} ({len(lost)} items have patients in two "
-            "splits); raise test_share or valid_share, or take more questions"
+            f"no item of cohort {cohort.path} is left for {' and '.join(missing)} ({len(lost)} items have patients in "
+            "two splits); raise test_share or valid_share, or take more questions"
         )
 
 
 def _priors(items: pd.DataFrame, by: By, wanted: np.ndarray, lost: int) -> dict[str, Any]:
     """Per question the prior of every split, and how far it is from training's."""
-    records = []
+    records: list[dict[str, Any]] = []
     for name, rows in items.groupby(by, sort=True):
         counts = pd.crosstab(rows[_ANSWER], rows["split"]).reindex(columns=list(SPLITS), fill_value=0)
         total = counts.sum()

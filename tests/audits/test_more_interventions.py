@@ -158,7 +158,7 @@ def test_generated_text_is_parsed(cohort: Cohort, tmp_path) -> None:
     assert table["text"].iloc[:3].tolist() == said[:3]
     audit = run_suite(scores, "answers", replicates=100)[0]
     assert audit.verdict == "fail" and audit.estimate == pytest.approx(0.6)
-    assert {"no answer: empty", "no answer: unparsed", "no answer: abstained"} <= set(audit.table.columns)
+    assert {"no answer: empty", "no answer: unparsed", "no answer: abstained"} <= set(audit.table["given"])
     assert "probably a yes" in audit.note
     with pytest.raises(InputError, match="1 texts for"):
         scored(cohort, tmp_path / "t", lambda batch: ["yes"])

@@ -107,7 +107,7 @@ def test_adjustment_sets_against_y0(name: str) -> None:
 
 def test_adjusted_p_values_against_statsmodels() -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")
-    from causalecg.audits.statistics.multiplicity import benjamini_hochberg, holm
+    from structural_models.multiplicity import benjamini_hochberg, holm
 
     p = np.random.default_rng(0).random(40) ** 3
     assert np.abs(holm(p) - multitest.multipletests(p, method="holm")[1]).max() < 1e-12

@@ -11,8 +11,8 @@ from causalecg.audits.interventions import NO_ECG, OPPOSITE, RANDOM, SAME_SEVERI
 from causalecg.audits.result import Verdict
 from causalecg.audits.statistics.bootstrap import MINIMUM_CLUSTERS
 from causalecg.audits.statistics.mcnemar import mcnemar
-from causalecg.audits.statistics.multiplicity import holm
 from causalecg.audits.verdicts import NEGLIGIBLE, RELIANCE, few_clusters, share_verdict, worst
+from structural_models.multiplicity import holm
 
 RUNGS = (NO_ECG, *SPOILT, RANDOM, SAME_SEVERITY, OPPOSITE)
 

@@ -9,9 +9,9 @@ from scipy import stats
 from causalecg.audits.statistics.bootstrap import LARGEST, ClusterBootstrap
 from causalecg.audits.statistics.equivalence import equivalence
 from causalecg.audits.statistics.means import clopper_pearson
-from causalecg.audits.statistics.multiplicity import benjamini_hochberg, holm
 from causalecg.audits.statistics.sign_flip import sign_flip
 from causalecg.audits.statistics.two_way import two_way_interval
+from structural_models.multiplicity import benjamini_hochberg, holm
 
 
 def test_bca_limits_are_scipys() -> None:
