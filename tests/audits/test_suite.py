@@ -54,6 +54,23 @@ def test_with_an_oracle_a_half_reader_fails(make_scores, readers) -> None:
     assert share["low"] < 0.5 < share["high"]
 
 
+def test_a_significant_but_small_drop_of_a_shortcut_does_not_pass(make_scores, readers) -> None:
+    """The shortcut of a model that reads one ECG in twelve: the random ECG costs it accuracy beyond any doubt, and yet
+    it is no reader."""
+
+    def hardly(ecg, style, rng):
+        return np.where(rng.random(len(ecg)) < 1 / 12, readers["reads"](ecg, style, rng), style)
+
+    alone = make_scores(6000, {"hardly": ("audited", hardly)}, rho=0.5)
+    both = make_scores(6000, {"hardly": ("audited", hardly), "best": ("oracle", readers["reads"])}, rho=0.5)
+    for scores, verdict in ((alone, ("fail", "not assessed")), (both, ("fail",))):
+        results = {r.name: r for r in run_suite(scores, run_id="hardly")}
+        drop = results["random_ecg"]
+        assert drop.p_value <= 1e-3 and drop.interval[0] > 0 and drop.estimate < 0.06
+        assert drop.verdict in verdict and results["follow_rate"].verdict == "fail"
+        assert overall(results.values()) == "fail"
+
+
 def test_without_its_rows_an_audit_is_not_assessed_never_passed(make_scores, readers) -> None:
     scores = make_scores(300, {"sound": ("audited", readers["reads"])})
     only = scores.scores[scores.scores["intervention"] == "intact"]
