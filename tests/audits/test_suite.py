@@ -67,8 +67,8 @@ def test_a_significant_but_small_drop_of_a_shortcut_does_not_pass(make_scores, r
         results = {r.name: r for r in run_suite(scores, run_id="hardly")}
         drop = results["random_ecg"]
         assert drop.p_value <= 1e-3 and drop.interval[0] > 0 and drop.estimate < 0.06
-        assert drop.verdict in verdict and results["follow_rate"].verdict == "fail"
-        assert overall(results.values()) == "fail"
+        assert drop.verdict in verdict and results["follow_rate"].verdict != "pass"
+        assert overall(results.values()) != "pass"
 
 
 def test_without_its_rows_an_audit_is_not_assessed_never_passed(make_scores, readers) -> None:
