@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -162,6 +163,27 @@ def test_generated_text_is_parsed(cohort: Cohort, tmp_path) -> None:
     assert "probably a yes" in audit.note
     with pytest.raises(InputError, match="1 texts for"):
         scored(cohort, tmp_path / "t", lambda batch: ["yes"])
+
+
+def test_an_answer_that_the_prompt_gives_away_is_found(cohort: Cohort, tmp_path) -> None:
+    """Sex goes with the answer in four items of five, and the scorer goes by the sex, or says no."""
+    rng = np.random.default_rng(0)
+    told = [(a[0] == "yes") == (rng.random() < 0.8) for a in cohort.items["answer"]]
+    known = replace(cohort, items=cohort.items.assign(metadata=["Male." if male else "Female." for male in told]))
+
+    def goes_by_sex(batch):
+        return ["yes" if (question or "").startswith("Male.") else "no" for question in batch.question]
+
+    wanted = ("intact", "no_ecg", "no_ecg+no_metadata", "no_metadata")
+    scores = scored(known, tmp_path / "s", goes_by_sex, interventions=wanted)
+    (found,) = run_suite(scores, "prompt_leak", replicates=500)
+    test = known.split("test")
+    truth = np.array([a[0] == "yes" for a in test["answer"]])
+    by_sex = (test["metadata"] == "Male.").to_numpy()
+    assert found.estimate == pytest.approx((by_sex == truth).mean() - (~truth).mean())
+    assert found.verdict == "fail"
+    (found,) = run_suite(scored(known, tmp_path / "b", lambda b: ["no"] * len(b), interventions=wanted), "prompt_leak")
+    assert found.verdict != "fail" and found.estimate == 0
 
 
 def test_draws_and_interventions_may_be_added(cohort: Cohort, tmp_path) -> None:

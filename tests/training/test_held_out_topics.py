@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from causalecg.audits.loading import load_model
+from causalecg.audits.score_set import ScoreSet
+from causalecg.audits.scoring import score
+from causalecg.audits.suite import run_suite
 from causalecg.errors import InputError
 from causalecg.training.run import train
 from causalecg.training.tables import without_topics
@@ -33,6 +36,19 @@ def test_no_item_about_them_is_learned_from_or_validated_on(two_topics, config, 
     assert not any(B in text for text in run.record["texts"])
     assert json.loads((tmp_path / "r" / "config.json").read_text())["held_out_topics"] == [B]
     assert load_model(str(tmp_path / "r"), two_topics).about["held_out_topics"] == [B]
+    model = load_model(str(tmp_path / "r"), two_topics)
+    told = {"run": model.about, "severity": model.severity, "interventions": ("intact",), "progress": False}
+    folder = score(model.scorer, two_topics, split="test", run_id="r", out=tmp_path / "s", **told)
+    scores = ScoreSet.open(folder)
+    found = {r.name: r for r in run_suite(scores, "zero_shot,accuracy", replicates=100)}["zero_shot"]
+    assert found.verdict != "not assessed" and f"Held out: {B}." in found.note
+    # By a plain loop over the rows.
+    topic = dict(zip(scores.items["item_id"], scores.items["topic"], strict=True))
+    truth = dict(zip(scores.items["item_id"], scores.items["answer"], strict=True))
+    split = dict(zip(scores.items["item_id"], scores.items["split"], strict=True))
+    rows = [row for row in scores.scores.itertuples() if topic[row.item_id] == B and split[row.item_id] == "test"]
+    right = [list(row.answer_given) == list(truth[row.item_id]) for row in rows]
+    assert found.estimate == pytest.approx(sum(right) / len(right))
     other = config.model_copy(update={"held_out_topics": ()})
     with pytest.raises(InputError, match="another configuration"):
         train(two_topics, "stratified", other, seed=0, out=tmp_path / "r", progress=False)
