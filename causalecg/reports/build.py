@@ -19,6 +19,7 @@ from causalecg.audits.result import AuditResult
 from causalecg.audits.suite import judged_runs
 from causalecg.audits.verdicts import overall, worst
 from causalecg.errors import InputError
+from causalecg.reports.audit_figures import audit_figures
 from causalecg.reports.figures import balance_figure, forest_figure, graph_figure
 from causalecg.reports.strips import swapped_item
 
@@ -97,6 +98,7 @@ def write_report(
             "titles": PANELS,
             "graph_svg": None if graph is None else graph_figure(graph),
             "forest_svg": forest,
+            "audit_svgs": audit_figures(results),
             "balance_svgs": [balance_figure(table, arm) for arm, table in tables.items() if len(table)],
             "item": None if cohort is None else swapped_item(score_set, cohort),
         }
@@ -139,11 +141,17 @@ def _small_page(parts: dict[str, Any]) -> str:
         (judged, {}, f"{others} (report.json has them)"),
         ([], {}, "the audits (report.json has them)"),
         ([], {"item": None}, "the audits (report.json has them), the ECGs"),
-        ([], {"item": None, "balance_svgs": []}, "the audits (report.json has them), the ECGs, the balance"),
+        ([], {"item": None, "audit_svgs": []}, "the audits (report.json has them) and their figures, the ECGs"),
         (
             [],
-            {"item": None, "balance_svgs": [], "forest_svg": None},
-            f"the audits (report.json has them), the ECGs, the balance, the figure of the arms ({FIGURE})",
+            {"item": None, "audit_svgs": [], "balance_svgs": []},
+            "the audits (report.json has them) and their figures, the ECGs, the balance",
+        ),
+        (
+            [],
+            {"item": None, "audit_svgs": [], "balance_svgs": [], "forest_svg": None},
+            "the audits (report.json has them) and their figures, the ECGs, the balance, "
+            f"the figure of the arms ({FIGURE})",
         ),
     )
     for detailed, change, left_out in smaller:

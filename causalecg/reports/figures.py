@@ -110,7 +110,9 @@ def forest_figure(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, str]) 
     """
     shown = [key for key in panels if any(row.get(key) for row in rows)]
     with _style():
-        figure = _new(1.6 + 2.0 * len(shown), 0.75 + 0.3 * len(rows))
+        # Long labels would take the panels' room.
+        labels = max(1.6, 0.065 * max(len(_short(row["label"])) for row in rows))
+        figure = _new(labels + 2.0 * len(shown), 0.75 + 0.3 * len(rows))
         every = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for axes, key in zip(every, shown, strict=True):
             left, right = 0.0, 1.0

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from causalecg.audits.result import AuditResult
 from causalecg.audits.score_set import ScoreSet
 from causalecg.audits.suite import run_suite
+from causalecg.reports.audit_figures import audit_figures
 from causalecg.reports.build import write_report
 from causalecg.reports.figures import balance_figure, forest_figure, graph_figure
 from causalecg.reports.paper import ecg_paper
@@ -207,3 +209,19 @@ def test_a_browser_shows_the_page_without_scrolling_sideways(page: str, tmp_path
     )  # fmt: skip
     found = re.search(r"<title>(\d+)</title>", shown.stdout)
     assert found and int(found.group(1)) <= max(width, 500)
+
+
+def test_the_ladder_and_the_quadrants_are_drawn() -> None:
+    rungs = pd.DataFrame({"rung": ["no_ecg", "ecg[flat]"], "drop": [0.4, 0.3], "low": [0.3, 0.2], "high": [0.5, 0.4]})
+    name = "ideal: consistent, reliant"
+    squares = pd.DataFrame(
+        {"what": [name, name], "who": ["m", "oracle"], "estimate": [0.7, 0.9], "low": 0.6, "high": 0.9}
+    )
+    results = [
+        AuditResult(kind, "?", "m", 0.4, (0.3, 0.5), "drop", None, "", "pass", False, table)
+        for kind, table in (("ecg_ladder", rungs), ("quadrants", squares), ("accuracy", rungs))
+    ]
+    ladder, quadrants = audit_figures(results)
+    assert "Drop in accuracy" in ladder["title"] and all(rung in ladder["svg"] for rung in ("no_ecg", "ecg[flat]"))
+    assert name in quadrants["svg"] and "oracle" not in quadrants["svg"]
+    assert audit_figures(results[2:]) == []

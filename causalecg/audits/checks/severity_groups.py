@@ -8,17 +8,21 @@ import pandas as pd
 from causalecg.audits.audit import Audit, Finding, Look, NotAssessed
 from causalecg.audits.result import Verdict
 from causalecg.audits.statistics.bootstrap import MINIMUM_CLUSTERS
-from causalecg.audits.statistics.means import Interval, Means
-from causalecg.audits.verdicts import few_clusters
+from causalecg.audits.statistics.means import UNKNOWN, Interval, Means
+from causalecg.audits.verdicts import NEGLIGIBLE, few_clusters
 
 #: Smaller groups are counted, not judged.
 SMALLEST = 30
 
 
 def severity_groups(look: Look) -> Finding:
-    """In every severity group: accuracy, and how much more it is than that of the majority answer per template.
+    """In every severity group: accuracy, and, the true answers of a question weighing the same within the group, how
+    much more it is than that of the majority answer per template. Weighed otherwise, nobody would beat "no" among the
+    healthy: there severity all but gives the answer, and who goes by severity, or by a wording that goes with it, is
+    right nearly always.
 
     Simultaneous limits by the maximum of the studentised deviations over the groups, each replicate of the bootstrap.
+    A group where fewer than 20 patients have another answer than the commonest is described, not judged.
 
     Source: Romano & Wolf 2005 (max-t); Hall 1992, section 4.2 for its use with the bootstrap.
     """
@@ -32,13 +36,17 @@ def severity_groups(look: Look) -> Finding:
     groups = [group for group in sorted(sizes.index, key=str) if sizes[group] >= SMALLEST]
     if len(groups) < 2:
         raise NotAssessed(f"fewer than two severity groups have {SMALLEST} items")
-    gain = mine.correct - outcomes.majority()
-    inside = [np.where((level == group).to_numpy(), 1.0, np.nan) for group in groups]
-    columns = [values * part for part in inside for values in (mine.correct, gain)]
+    members = [asked & (level == group).to_numpy() for group in groups]
+    weights = np.sum([outcomes.balance_weights(inside) for inside in members], axis=0)
+    rarer = [len(np.unique(outcomes.patients[m & (weights > 0) & ~outcomes.commonest(m)])) for m in members]
     boot = look.bootstrap(asked)
-    means = boot.means(np.stack(columns, axis=1)[asked])
-    right = simultaneous(means, range(0, len(columns), 2))
-    more = simultaneous(means, range(1, len(columns), 2))
+    right = simultaneous(boot.means(_within(mine.correct, members)[asked]))
+    judged = [at for at, few in enumerate(rarer) if few >= MINIMUM_CLUSTERS]
+    more = [UNKNOWN] * len(groups)
+    if judged:
+        gains = _within(mine.correct - outcomes.majority(), [members[at] for at in judged])
+        for at, found in zip(judged, simultaneous(boot.means(gains[asked], weights[asked])), strict=True):
+            more[at] = found
     rows = [
         {
             "severity": str(group),
@@ -46,16 +54,17 @@ def severity_groups(look: Look) -> Finding:
             "accuracy": one.estimate,
             "low": max(one.low, 0.0),
             "high": min(one.high, 1.0),
-            "gain": other.estimate,
+            "balanced_gain": other.estimate,
             "gain_low": other.low,
             "gain_high": other.high,
+            "patients_with_rarer_answer": few,
         }
-        for group, one, other in zip(groups, right, more, strict=True)
+        for group, one, other, few in zip(groups, right, more, rarer, strict=True)
     ]
     worst = min(right, key=lambda interval: interval.estimate)
     verdict: Verdict = "inconclusive"
     if boot.clusters >= MINIMUM_CLUSTERS:
-        if any(interval.high < 0 for interval in more):
+        if any(interval.high < NEGLIGIBLE for interval in more):
             verdict = "fail"
         elif all(interval.low > 0 for interval in more):
             verdict = "pass"
@@ -63,7 +72,7 @@ def severity_groups(look: Look) -> Finding:
     gap = max(r.estimate for r in right) - worst.estimate
     return Finding(
         Interval(worst.estimate, max(worst.low, 0.0), min(worst.high, 1.0)),
-        "in every group right more often than the majority answer",
+        f"answers balanced, in every group right more often than the majority answer; fails below {NEGLIGIBLE}",
         verdict,
         rows,
         few_clusters(boot)
@@ -72,17 +81,21 @@ def severity_groups(look: Look) -> Finding:
     )
 
 
-def simultaneous(means: Means, columns: range) -> list[Interval]:
-    """Intervals that cover all these column means at once."""
-    at = list(columns)
-    deviation = means.drawn[:, at] - means.estimate[at]
+def _within(values: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
+    """(items, groups) values in the group's column, NaN elsewhere."""
+    return np.stack([np.where(inside, values, np.nan) for inside in members], axis=1)
+
+
+def simultaneous(means: Means) -> list[Interval]:
+    """Intervals that cover all column means at once."""
+    deviation = means.drawn - means.estimate
     error = np.nanstd(deviation, axis=0, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         largest = np.nanmax(np.abs(deviation) / error, axis=1)
     reach = float(np.nanquantile(largest, means.level)) if np.isfinite(largest).any() else 0.0
     return [
-        Interval(float(means.estimate[i]), float(means.estimate[i] - reach * e), float(means.estimate[i] + reach * e))
-        for i, e in zip(at, error, strict=True)
+        Interval(float(centre), float(centre - reach * e), float(centre + reach * e))
+        for centre, e in zip(means.estimate, error, strict=True)
     ]
 
 
@@ -99,7 +112,7 @@ def _levels(items: pd.DataFrame) -> pd.Series | None:
 
 AUDIT = Audit(
     "severity_groups",
-    "Is it right more often than the majority answer in every severity group?",
+    "Answers balanced, is it right more often than the majority answer in every severity group?",
     "accuracy of the worst severity group",
     "accuracy by severity, worst group, limits that hold for all groups at once",
     ("intact",),
