@@ -231,6 +231,8 @@ _PRESETS = {
 }
 
 PRESETS: tuple[str, ...] = tuple(_PRESETS)
+#: Where neither a user nor a cohort names a graph.
+DEFAULT_GRAPH = "severity_visible"
 
 
 def preset(name: str) -> CausalGraph:

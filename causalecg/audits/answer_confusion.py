@@ -22,9 +22,10 @@ def confusion(outcomes: Outcomes, run_id: str) -> pd.DataFrame:
     Returns a frame with the columns kind ("one", "set", or "" where it is not known), true, given and count, one row
     for each pair that occurs. Several answers are joined by "; ". Per kind, the :data:`MOST_ANSWERS` most frequent true
     answers stand for themselves, whether they are true or given, and all others are "other"; an item without an answer
-    counts under "no answer: STATUS". Most frequent first; "other" and then no answer come last.
+    counts under "no answer: STATUS". Most frequent first; "other" and then no answer come last. KeyError where nothing
+    was asked intact; see :meth:`Outcomes.has`.
     """
-    rows = _intact(outcomes, run_id)
+    rows = outcomes.rows(run_id, "intact").set_index("item_id")
     items = outcomes.items[outcomes.items["item_id"].isin(rows.index)]
     kinds = items["kind"] if "kind" in items.columns else pd.Series("", index=items.index)
     mine = rows.loc[items["item_id"]]
@@ -43,20 +44,12 @@ def confusion(outcomes: Outcomes, run_id: str) -> pd.DataFrame:
 def unparsed_texts(outcomes: Outcomes, run_id: str, most: int = _TEXTS) -> list[tuple[str, str]]:
     """(item_id, text) of the first ``most`` intact items whose text could not be read, where the text is known; line
     breaks become spaces, and a long text is cut."""
-    rows = _intact(outcomes, run_id)
+    rows = outcomes.rows(run_id, "intact").set_index("item_id")
     if "text" not in rows.columns:
         return []
     rows = rows.reindex([name for name in outcomes.items["item_id"] if name in rows.index])
     unread = rows.loc[(rows["status"] == "unparsed") & rows["text"].notna(), "text"]
     return [(str(item), _short(" ".join(str(text).split()))) for item, text in unread.iloc[:most].items()]
-
-
-def _intact(outcomes: Outcomes, run_id: str) -> pd.DataFrame:
-    """The run's intact rows of the split's items, by item_id."""
-    scores = outcomes.score_set.scores
-    chosen = (scores["run_id"] == run_id) & (scores["intervention"] == "intact") & (scores["draw"] == 0)
-    rows = scores[chosen & scores["item_id"].isin(outcomes.items["item_id"])]
-    return rows.set_index("item_id")
 
 
 def _counted(kind: Any, group: pd.DataFrame) -> pd.DataFrame:

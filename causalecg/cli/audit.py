@@ -83,12 +83,16 @@ def _check(path: Path, as_json: bool) -> None:
     from causalecg.audits.answer_table import bad_rows
     from causalecg.audits.score_set import ScoreSet
     from causalecg.audits.suite import run_suite
+    from causalecg.errors import InputError
 
-    bad = bad_rows(path) if path.is_file() else []
-    if bad:
+    try:
+        opened = ScoreSet.open(path)
+    except InputError:
+        bad = bad_rows(path) if path.is_file() else []
+        if not bad:
+            raise
         _print_bad(path, bad, as_json)
-        raise typer.Exit(2)
-    opened = ScoreSet.open(path)
+        raise typer.Exit(2) from None
     needs = {
         run: {r.name: r.note if r.interval is None else "" for r in run_suite(opened, "full", run_id=run, replicates=1)}
         for run in opened.runs

@@ -22,7 +22,6 @@ GraphOption = Annotated[
 CohortOption = Annotated[str | None, typer.Option(help="Cohort folder; names the graph and the columns.")]
 SeverityOption = Annotated[str | None, typer.Option(help="Severity scale.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_GRAPH = "severity_visible"
 
 
 def register(app: typer.Typer) -> None:
@@ -81,6 +80,7 @@ def declared_on(text: str | None, cohort: str | None, severity: str | None) -> t
     In a cohort without a scale the severity is unmeasured. Raises InputError where the cohort has no such scale, or
     several and none is named.
     """
+    from structural_models.graph import DEFAULT_GRAPH
     from structural_models.graph_files import load_graph
 
     if cohort is None:

@@ -19,7 +19,6 @@ TREATMENTS = ("style", "wording_id")
 QUESTION = "question_id"
 #: Topics on whose answers severity has almost no path: adjusting for it should change nothing.
 NEGATIVE_CONTROLS = ("noise", "numeric_feature")
-DEFAULT_GRAPH = "severity_visible"
 _ANSWER, _SEVERITY = "answer", "severity"
 
 
@@ -54,6 +53,7 @@ def training_certificates(
     from rich.console import Console
     from rich.progress import track
 
+    from structural_models.graph import DEFAULT_GRAPH
     from structural_models.graph_files import load_graph
     from structural_models.multiplicity import holm
 
@@ -94,15 +94,18 @@ def _parts(cohort: Cohort) -> Iterator[tuple[str, str, pd.DataFrame, int]]:
     """(environment, scale, training items with a severity, how many had none)."""
     import pandas as pd
 
+    from causalecg.training.pairs import has_pairs
+
     items = cohort.items[cohort.items["split"] == "train"]
     environment = items["environment"] if "environment" in items.columns else pd.Series("all", index=items.index)
     for where, rows in items.groupby(environment, sort=True):
         for scale in cohort.severity_scales:
             column = cohort.severity_column(scale)
             known = rows[rows[column] >= 0]
-            pair = [f"{column}_1", f"{column}_2"]
-            paired = pair[1] in known.columns and bool((known[pair[1]] >= 0).any())
-            level = known[column].astype(str) if not paired else known[pair].astype(str).agg(" then ".join, axis=1)
+            if has_pairs(known, column):
+                level = known[[f"{column}_1", f"{column}_2"]].astype(str).agg(" then ".join, axis=1)
+            else:
+                level = known[column].astype(str)
             table = known[[*TREATMENTS, QUESTION, "topic", "patient_ids"]].assign(
                 **{_SEVERITY: level, _ANSWER: known["answer"].map(lambda a: ", ".join(sorted(a)))}
             )

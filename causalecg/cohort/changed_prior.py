@@ -131,24 +131,20 @@ def changed_prior_cohort(
 
 
 def _require_shares(test_share: float, valid_share: float, keep: float) -> None:
-    for name, value, highest in (("test_share", test_share, 0.9), ("valid_share", valid_share, 0.9)):
-        if not 0 < value <= highest:
-            raise InputError(f"{name} must lie above 0 and not above {highest}, not at {value}")
+    for name, value in (("test_share", test_share), ("valid_share", valid_share)):
+        if not 0 < value <= 0.9:
+            raise InputError(f"{name} must lie above 0 and not above 0.9, not at {value}")
     if not 0 <= keep < 0.5:
         raise InputError(f"keep must be at least 0 and below 0.5, not {keep}")
 
 
 def _chosen(cohort: Cohort, environment: str | None, template_ids: Sequence[str]) -> pd.DataFrame:
-    from causalecg.training.tables import environments
+    from causalecg.training.tables import of_environment, require_environment
 
     items = cohort.items[cohort.items["split"].isin(SPLITS)]
     if environment is not None:
-        have = environments(cohort)
-        if environment not in have:
-            raise InputError(
-                f"cohort {cohort.path} has no environment '{environment}'; it has {', '.join(have) or 'none'}"
-            )
-        items = items[items["environment"] == environment]
+        require_environment(cohort, environment)
+        items = of_environment(items, environment)
     if template_ids:
         unknown = sorted(set(template_ids) - set(items["template_id"]))
         if unknown:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
     from structural_models.estimand import Estimand
 
-DEFAULT_GRAPH = "severity_visible"
 PACKAGES = ("torch", "transformers", "numpy", "pandas", "accelerate")
 
 
@@ -133,6 +132,8 @@ class Run:
     @property
     def graph(self) -> str:
         """Preset or file of the causal graph it was trained under."""
+        from structural_models.graph import DEFAULT_GRAPH
+
         return str(self.record.get("graph") or self.config.graph or DEFAULT_GRAPH)
 
     @property
@@ -324,6 +325,8 @@ def _estimand(found: Adjuster, config: RunConfig, cohort: Cohort, severity: str 
 
 def graph_of(config: RunConfig, cohort: Cohort) -> str:
     """The declared graph: the configuration's, else the cohort's, else :data:`DEFAULT_GRAPH`."""
+    from structural_models.graph import DEFAULT_GRAPH
+
     return str(config.graph or cohort.meta.get("graph") or DEFAULT_GRAPH)
 
 

@@ -34,8 +34,8 @@ def rows_of(
             f"cohort {cohort.path} has the environments {', '.join(have)}; name one, or '{ALL}' for all together "
             "(environment = ... in the configuration)"
         )
-    if environment not in (None, ALL, *have):
-        raise InputError(f"cohort {cohort.path} has no environment '{environment}'; it has {', '.join(have) or 'none'}")
+    if environment not in (None, ALL):
+        require_environment(cohort, environment)
     table = of_environment(table, environment)
     if template_ids:
         table = table[table["template_id"].isin(list(template_ids))]
@@ -71,6 +71,13 @@ def without_topics(tables: Sequence[pd.DataFrame], topics: Sequence[str], cohort
                 f"topics; hold out fewer of {', '.join(have)}"
             )
     return kept
+
+
+def require_environment(cohort: Cohort, environment: str) -> None:
+    """InputError unless the cohort has it; see :func:`environments`."""
+    have = environments(cohort)
+    if environment not in have:
+        raise InputError(f"cohort {cohort.path} has no environment '{environment}'; it has {', '.join(have) or 'none'}")
 
 
 def environments(cohort: Cohort) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -53,12 +52,9 @@ def test_what_changes_the_meaning_would_be_dropped() -> None:
 
 
 @pytest.mark.realdata
-def test_real_questions_have_three_rewordings_each() -> None:
-    root = Path(os.environ.get("CAUSALECG_DATA", "")) / "ecgqa" / "ptbxl"
-    if not os.environ.get("CAUSALECG_DATA") or not root.is_dir():
-        pytest.skip("CAUSALECG_DATA is not set")
+def test_real_questions_have_three_rewordings_each(real_data: Path) -> None:
     texts: set[str] = set()
-    for path in root.rglob("*.json"):
+    for path in (real_data / "ecgqa" / "ptbxl").rglob("*.json"):
         rows = json.loads(path.read_text())
         texts |= (
             {row["question"] for row in rows if isinstance(row, dict) and "question" in row}

@@ -1,9 +1,8 @@
-"""A small PTB-XL and ECG-QA on disk, in their own formats, with real WFDB records; and where the real ones are."""
+"""A small PTB-XL and ECG-QA on disk, in their own formats, with real WFDB records."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,6 @@ import pytest
 
 LEADS = ["I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6"]
 CODES = ["{'NORM': 100.0, 'SR': 0.0}", "{'AFIB': 0.0, 'LVH': 100.0}", "{'IMI': 50.0, 'SR': 0.0}", "{'1AVB': 100.0}"]
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    folder = Path(os.environ.get("CAUSALECG_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-    if not (folder / "ptbxl" / "ptbxl_database.csv").is_file():
-        pytest.skip(f"needs real PTB-XL and ECG-QA files; {folder} has none (set CAUSALECG_DATA)")
-    return folder
 
 
 def write_record(folder: Path, name: str, signal: np.ndarray, *, fs: int = 100, leads: list[str] = LEADS) -> None:
