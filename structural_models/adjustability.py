@@ -24,6 +24,7 @@ import pandas as pd
 
 from structural_models.balance import balance_table
 from structural_models.errors import TableError
+from structural_models.json_values import plain
 from structural_models.patient_bootstrap import PatientBootstrap
 from structural_models.residual_association import RiskRatio, strongest_risk_ratio
 from structural_models.stratified_independence import PERMUTATIONS, IndependenceTest, checked_groups, independence_test
@@ -229,7 +230,7 @@ class Certificate:
             "verdict": self.verdict,
             "warnings": list(self.warnings),
         }
-        cleaned: dict[str, Any] = _plain(record)
+        cleaned: dict[str, Any] = plain(record)
         return cleaned
 
 
@@ -411,15 +412,3 @@ def _balance(
     )
     total = weighted.groupby(["covariate", "level"], sort=True)[[*measures, "rows"]].sum()
     return total[measures].div(total["rows"], axis=0).reset_index()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

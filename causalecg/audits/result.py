@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
+
+from structural_models.json_values import plain
 
 Verdict = Literal["pass", "fail", "inconclusive", "not assessed"]
 #: Exit codes of the command line.
@@ -47,25 +48,5 @@ class AuditResult:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; NaN becomes null."""
-        rows = self.table.astype(object).to_dict("records")
-        return {
-            "name": self.name,
-            "question": self.question,
-            "run_id": self.run_id,
-            "measure": self.measure,
-            "estimate": _finite(self.estimate),
-            "interval": None if self.interval is None else [_finite(limit) for limit in self.interval],
-            "p_value": _finite(self.p_value),
-            "p_adjusted": _finite(self.p_adjusted),
-            "threshold": self.threshold,
-            "verdict": self.verdict,
-            "required": self.required,
-            "table": [{key: _finite(value) for key, value in row.items()} for row in rows],
-            "note": self.note,
-        }
-
-
-def _finite(value: Any) -> Any:
-    if value is None or pd.isna(value):
-        return None
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+        record = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "table"}
+        return plain({**record, "table": self.table.astype(object).to_dict("records")})

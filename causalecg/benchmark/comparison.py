@@ -20,6 +20,7 @@ from causalecg.audits.suite import run_suite
 from causalecg.benchmark import dial
 from causalecg.benchmark.cells import Cell
 from causalecg.errors import InputError
+from structural_models.json_values import plain
 
 if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
@@ -46,7 +47,7 @@ def report_comparison(
 
     Raises InputError where ``out`` holds a comparison on another cohort.
     """
-    from causalecg.reports.build import valid, write_report
+    from causalecg.reports.build import write_report
     from causalecg.training.run import Run
     from structural_models.graph_files import load_graph
 
@@ -77,7 +78,7 @@ def report_comparison(
     )
     folder = out if report is None else Path(report)
     partial = folder / ".comparison.json.partial"
-    partial.write_text(json.dumps(valid(record), indent=2, allow_nan=False) + "\n")
+    partial.write_text(json.dumps(plain(record), indent=2, allow_nan=False) + "\n")
     partial.replace(folder / "comparison.json")
     return page, record
 

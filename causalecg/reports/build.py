@@ -4,7 +4,6 @@ the figure of the arms by itself, for papers and pages."""
 from __future__ import annotations
 
 import json
-import math
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from causalecg.errors import InputError
 from causalecg.reports.audit_figures import audit_figures
 from causalecg.reports.figures import balance_figure, forest_figure, graph_figure
 from causalecg.reports.strips import swapped_item
+from structural_models.json_values import plain
 
 if TYPE_CHECKING:
     from causalecg.audits.score_set import ScoreSet
@@ -86,7 +86,7 @@ def write_report(
         if (out / made).exists():
             raise InputError(f"{out} holds other things ({made}); choose another folder for the report")
     arms = _arms_compared(comparison) if comparison is not None else _runs_compared(score_set, results, seed)
-    record = valid(_record(score_set, results, graph, estimand, comparison, title, arms, judged))
+    record = plain(_record(score_set, results, graph, estimand, comparison, title, arms, judged))
     tables = {"": balance} if isinstance(balance, pd.DataFrame) else dict(balance or {})
     panels = _panels(record["arms"])
     drawn = {key: PANELS[key] for key in panels if key != "test_versus_none"}
@@ -118,15 +118,6 @@ def write_report(
         path.replace(out / path.name)
     partial.rmdir()
     return out / "report.html"
-
-
-def valid(value: Any) -> Any:
-    """The same for JSON, which knows no NaN: null instead."""
-    if isinstance(value, Mapping):
-        return {key: valid(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [valid(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _small_page(parts: dict[str, Any]) -> str:
@@ -299,29 +290,29 @@ def interval(value: Mapping[str, float | None] | None) -> str:
 
 
 def _markdown(record: dict[str, Any]) -> str:
-    lines = [f"# {_plain(record['title'])}", ""]
+    lines = [f"# {_unmarked(record['title'])}", ""]
     if record["verdict"]:
-        lines += [f"**{_plain(record['verdict']['sentence'])}**", ""]
+        lines += [f"**{_unmarked(record['verdict']['sentence'])}**", ""]
     keys = _panels(record["arms"])
     if keys:
         lines += ["| arm | " + " | ".join(PANELS[key] for key in keys) + " |", "|---" * (len(keys) + 1) + "|"]
         for row in record["arms"]:
-            lines.append(f"| {_plain(row['label'])} | " + " | ".join(interval(row.get(key)) for key in keys) + " |")
+            lines.append(f"| {_unmarked(row['label'])} | " + " | ".join(interval(row.get(key)) for key in keys) + " |")
         lines.append("")
-    lines += [f"- {_plain(line)}" for line in record["remarks"]] + [""]
+    lines += [f"- {_unmarked(line)}" for line in record["remarks"]] + [""]
     lines += ["| run | audit | estimate | verdict | threshold |", "|---|---|---|---|---|"]
     for audit in record["audits"]:
         limits = audit["interval"]
         shown = limits and {"estimate": audit["estimate"], "low": limits[0], "high": limits[1]}
         value = interval(shown)
         cells = (audit["run_id"], audit["name"], f"{value} {audit['measure']}", audit["verdict"], audit["threshold"])
-        lines.append("| " + " | ".join(_plain(cell) for cell in cells) + " |")
+        lines.append("| " + " | ".join(_unmarked(cell) for cell in cells) + " |")
     if record["estimand"]:
         lines += ["", "```", record["estimand"]["text"].replace("```", ""), "```"]
     return "\n".join([*lines, "", record["made_with"], ""])
 
 
-def _plain(text: str) -> str:
+def _unmarked(text: str) -> str:
     """Text from data as Markdown shows it literally, on one line."""
     flat = re.sub(r"\s+", " ", str(text))
     return re.sub(r"([\\`\[\]!*_|])", r"\\\1", flat).replace("&", "&amp;").replace("<", "&lt;")
