@@ -9,13 +9,12 @@ from typing import Literal, Protocol
 import numpy as np
 import pandas as pd
 
+from structural_models.design import Design
 from structural_models.errors import PositivityError, TableError
-from structural_models.tabulation import Levels, coded, distinct_rows, is_quantity, require_rows
+from structural_models.multinomial import Multinomial
+from structural_models.tabulation import Levels, coded, distinct_rows, require_rows
 
 Method = Literal["saturated", "multinomial"]
-#: A fitted probability below it is a sign of separation: the likelihood has no maximum.
-_DETERMINED = 1e-8
-_MAX_ITERATIONS = 5000
 
 
 @dataclass(frozen=True)
@@ -134,17 +133,22 @@ def fit_propensity(
         known = Levels(treatment, np.asarray(levels))
         codes = known.codes(table)
     first, rows = distinct_rows(table, covariates)
-    cells = table.iloc[first][list(covariates)]
     counts = np.bincount(rows * len(known) + codes, minlength=len(first) * len(known)).reshape(len(first), len(known))
+    return propensity_of_counts(table.iloc[first][list(covariates)], counts, known, method=method, smoothing=smoothing)
+
+
+def propensity_of_counts(
+    cells: pd.DataFrame, counts: np.ndarray, arms: Levels, *, method: Method = "saturated", smoothing: float = 0.0
+) -> Propensity:
+    """As :func:`fit_propensity`, of a frame of distinct covariate rows and the (rows, arms) counts at each of them."""
     model: _Model
     if method == "saturated":
         model = _Saturated.fit(cells, counts, smoothing)
     elif method == "multinomial":
-        quantities = tuple(name for name in covariates if is_quantity(table, name))
-        model = _Multinomial.fit(cells, counts, quantities, treatment)
+        model = _Multinomial.fit(cells, counts, arms.column)
     else:
         raise TableError(f"no propensity method is called '{method}'; use saturated or multinomial")
-    return Propensity(treatment, tuple(covariates), known.values, model)
+    return Propensity(arms.column, tuple(map(str, cells.columns)), arms.values, model)
 
 
 @dataclass(frozen=True)
@@ -182,59 +186,13 @@ def _keys(cells: pd.DataFrame, levels: Sequence[Levels]) -> pd.Index:
 
 @dataclass(frozen=True)
 class _Multinomial:
-    levels: tuple[Levels, ...]
-    quantities: tuple[tuple[str, float, float], ...]
-    coefficients: np.ndarray
-    intercepts: np.ndarray
+    covariates: Design
+    fitted: Multinomial
 
     @classmethod
-    def fit(cls, cells: pd.DataFrame, counts: np.ndarray, quantities: Sequence[str], treatment: str) -> _Multinomial:
-        size = counts.sum(axis=1).astype(np.float64)
-        scales = []
-        for name in quantities:
-            values = cells[name].to_numpy(dtype=np.float64)
-            mean = float(np.average(values, weights=size))
-            spread = float(np.sqrt(np.average((values - mean) ** 2, weights=size)))
-            scales.append((name, mean, spread or 1.0))
-        levels = tuple(coded(cells, name)[1] for name in cells.columns if name not in quantities)
-        unfitted = cls(levels, tuple(scales), np.empty((0, 0)), np.empty(0))
-        coefficients, intercepts = _maximum_likelihood(unfitted.design(cells), counts, treatment)
-        return cls(levels, tuple(scales), coefficients, intercepts)
-
-    def design(self, cells: pd.DataFrame) -> np.ndarray:
-        """(cells, features): standardised quantities, then an indicator of every level but the first."""
-        parts = [(cells[name].to_numpy(dtype=np.float64) - mean)[:, None] / sd for name, mean, sd in self.quantities]
-        parts += [(known.codes(cells)[:, None] == np.arange(1, len(known))).astype(np.float64) for known in self.levels]
-        return np.hstack(parts) if parts else np.zeros((len(cells), 0))
+    def fit(cls, cells: pd.DataFrame, counts: np.ndarray, treatment: str) -> _Multinomial:
+        design = Design.of(cells, counts.sum(axis=1))
+        return cls(design, Multinomial.fit(design.matrix(cells), counts, f"propensity of '{treatment}'"))
 
     def probabilities(self, cells: pd.DataFrame) -> np.ndarray:
-        scores = self.design(cells) @ self.coefficients.T + self.intercepts
-        odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return np.asarray(odds / odds.sum(axis=1, keepdims=True), dtype=np.float64)
-
-
-def _maximum_likelihood(design: np.ndarray, counts: np.ndarray, treatment: str) -> tuple[np.ndarray, np.ndarray]:
-    """(arms, features) coefficients and (arms,) intercepts; -inf for an arm without rows."""
-    arms = counts.shape[1]
-    present = np.flatnonzero(counts.sum(axis=0))
-    coefficients, intercepts = np.zeros((arms, design.shape[1])), np.full(arms, -np.inf)
-    if len(present) == 1 or design.shape[1] == 0:
-        intercepts[present] = np.log(counts.sum(axis=0)[present])
-        return coefficients, intercepts
-    from sklearn.linear_model import LogisticRegression
-
-    at, arm = np.nonzero(counts)
-    weight = counts[at, arm].astype(np.float64)
-    model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=_MAX_ITERATIONS)
-    model.fit(design[at], arm, sample_weight=weight)
-    smallest = float(model.predict_proba(design[at]).min())
-    if int(np.max(model.n_iter_)) >= _MAX_ITERATIONS or smallest < _DETERMINED:
-        raise PositivityError(
-            f"the multinomial propensity of '{treatment}' does not converge: some arm is (almost) determined by the "
-            "covariates; use the saturated propensity with smoothing, or merge levels"
-        )
-    if len(present) == 2:
-        coefficients[present[1]], intercepts[present] = model.coef_[0], (0.0, float(model.intercept_[0]))
-    else:
-        coefficients[present], intercepts[present] = model.coef_, model.intercept_
-    return coefficients, intercepts
+        return self.fitted.probabilities(self.covariates.matrix(cells))
