@@ -20,7 +20,7 @@ class Clusters:
     Attributes:
         products: (cells, cells) number of pairs of rows, one in each of two cells, that share a patient (each row with
             itself once). v' products v is then the sum over such pairs of the products of an influence v per cell.
-        number: of patients.
+        number: of patients; 0 where every row stands alone.
     """
 
     products: csr_array
@@ -37,10 +37,9 @@ class Clusters:
         """
         from scipy.sparse import coo_array, csr_array, diags_array
 
-        rows = len(cell_of_row)
         if members is None:
             counts = np.bincount(cell_of_row, minlength=cells).astype(np.float64)
-            return cls(csr_array(diags_array(counts)), rows)
+            return cls(csr_array(diags_array(counts)), 0)
         patients = np.sort(members, axis=1)
         patients[:, 1:][patients[:, 1:] == patients[:, :-1]] = -1
         named = (patients >= 0).sum(axis=1)
@@ -72,8 +71,8 @@ class Clusters:
         Args:
             influence: (len(at), columns) of one row of each of the cells ``at``.
 
-        Multiplied by patients / (patients - 1), as is usual for few clusters.
+        Multiplied by patients / (patients - 1), as is usual for few clusters, where there are any.
         """
         block = self.products if len(at) == self.products.shape[0] else self.products[at][:, at]
         square = influence.T @ (block @ influence) / rows**2
-        return np.asarray(square * (self.number / max(self.number - 1, 1)))
+        return np.asarray(square * (self.number / (self.number - 1) if self.number > 1 else 1.0))

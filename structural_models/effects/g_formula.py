@@ -15,7 +15,7 @@ from structural_models.effects.method import own_arm
 from structural_models.effects.outcome_model import OutcomeModel
 from structural_models.errors import TableError
 
-Outcomes = Literal["saturated", "additive", "by arm"]
+OutcomeForm = Literal["saturated", "regression"]
 
 
 @dataclass(frozen=True)
@@ -23,32 +23,32 @@ class GFormula:
     """Standardisation.
 
     Args:
-        outcome_model: "saturated" = the mean of every (stratum, arm), so that no form is assumed; "additive" = main
-            effects of treatment and covariates, linear for a number and multinomial logistic for levels; "by arm" =
-            the same with covariate effects of each arm's own.
+        outcome_model: "saturated" = the mean of every (stratum, arm), so that no form is assumed; "regression" = main
+            effects of treatment and covariates, linear for a number and multinomial logistic for levels.
+        covariates: those the regression uses, by default all.
+        interactions: those of them whose effects each arm has of its own, or "all".
     """
 
-    outcome_model: Outcomes = "saturated"
+    outcome_model: OutcomeForm = "saturated"
+    covariates: tuple[str, ...] | None = None
+    interactions: tuple[str, ...] | Literal["all"] = ()
     name: ClassVar[str] = "g-formula"
     population: ClassVar[str] = "all rows"
     folds: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if self.outcome_model not in get_args(Outcomes):
-            raise TableError(f"the outcome model is {', '.join(get_args(Outcomes))}, not '{self.outcome_model}'")
+        if self.outcome_model not in get_args(OutcomeForm):
+            raise TableError(f"the outcome model is {' or '.join(get_args(OutcomeForm))}, not '{self.outcome_model}'")
+        if self.saturated and (self.covariates is not None or self.interactions):
+            raise TableError("a saturated outcome model uses all covariates and products; name some for a regression")
 
     @property
     def saturated(self) -> bool:
         return self.outcome_model == "saturated"
 
     def means(self, cells: Cells) -> np.ndarray:
-        share = cells.by_stratum / cells.rows
-        if self.saturated:
-            there = cells.by_stratum > 0
-            return np.einsum("s,saj->aj", share[there], cells.saturated_means[there])
-        model = self._model(cells)
-        strata = np.arange(len(cells.strata))
-        return np.stack([share @ model.predict(strata, arm) for arm in range(len(cells.arms))])
+        there = cells.by_stratum > 0
+        return np.einsum("s,saj->aj", cells.by_stratum[there] / cells.rows, self.expected(cells)[there])
 
     def influence(self, cells: Cells, means: np.ndarray, outcome: int) -> np.ndarray:
         if self.saturated:
@@ -58,7 +58,7 @@ class GFormula:
             reach = own_arm(cells, own / propensity[cells.stratum, cells.arm])
             return np.asarray(reach + expected[cells.stratum] - means[:, outcome])
         # M-estimation: the regression's own uncertainty, carried through its gradient.
-        model = self._model(cells)
+        model = self._fitted(cells)
         scores, information = model.scores(cells)
         columns = []
         for arm in range(len(cells.arms)):
@@ -68,8 +68,15 @@ class GFormula:
             )
         return np.stack(columns, axis=1)
 
-    def _model(self, cells: Cells) -> OutcomeModel:
-        return OutcomeModel.fit(cells, interactions=self.outcome_model == "by arm")
+    def expected(self, cells: Cells) -> np.ndarray:
+        """(strata, arms, outcomes) mean outcome under the model."""
+        if self.saturated:
+            return cells.saturated_means
+        model, strata = self._fitted(cells), np.arange(len(cells.strata))
+        return np.stack([model.predict(strata, arm) for arm in range(len(cells.arms))], axis=1)
+
+    def _fitted(self, cells: Cells) -> OutcomeModel:
+        return OutcomeModel.fit(cells, covariates=self.covariates, interactions=self.interactions)
 
 
 @dataclass(frozen=True)

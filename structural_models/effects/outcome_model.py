@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from structural_models.design import Design
 from structural_models.effects.cells import Cells
-from structural_models.errors import PositivityError
+from structural_models.errors import PositivityError, TableError
 from structural_models.multinomial import Multinomial
 
 
@@ -17,25 +19,42 @@ class OutcomeModel:
     """Least squares for a number, multinomial logistic regression for levels; main effects of treatment and covariates.
 
     Attributes:
-        design: of the covariates.
-        covariates: (strata, features) of it.
+        covariates: (strata, features) of the design.
+        products: (strata, some features) those of them that each arm has effects of its own of.
         arms: how many.
-        interactions: whether each arm has covariate effects of its own.
-        fitted: (features,) coefficients for a number, else the regression.
+        fitted: (parameters,) coefficients for a number, else the regression.
     """
 
-    design: Design
     covariates: np.ndarray
+    products: np.ndarray
     arms: int
-    interactions: bool
     fitted: np.ndarray | Multinomial
 
     @classmethod
-    def fit(cls, cells: Cells, *, interactions: bool = False) -> OutcomeModel:
-        """Maximum likelihood. Raises PositivityError where there is no maximum."""
-        design = Design.of(cells.strata, cells.by_stratum)
-        covariates = design.matrix(cells.strata)
-        unfitted = cls(design, covariates, len(cells.arms), interactions, np.empty(0))
+    def fit(
+        cls,
+        cells: Cells,
+        *,
+        covariates: Sequence[str] | None = None,
+        interactions: Sequence[str] | Literal["all"] = (),
+    ) -> OutcomeModel:
+        """Maximum likelihood.
+
+        Args:
+            covariates: columns used, by default all.
+            interactions: columns of which each arm has effects of its own.
+
+        Raises PositivityError where there is no maximum, TableError for a column that is none of the covariates.
+        """
+        used = list(map(str, cells.strata.columns)) if covariates is None else list(covariates)
+        own = used if interactions == "all" else list(interactions)
+        for name in own + used:
+            if name not in used or name not in cells.strata.columns:
+                raise TableError(f"the outcome model names '{name}', which is not among its covariates")
+        columns, products = (
+            Design.of(cells.strata, cells.by_stratum, names=names).matrix(cells.strata) for names in (used, own)
+        )
+        unfitted = cls(columns, products, len(cells.arms), np.empty(0))
         z = unfitted.features(cells.stratum, cells.arm)
         if cells.outcomes is None:
             root = np.sqrt(cells.counts)
@@ -45,22 +64,20 @@ class OutcomeModel:
                     "the regression of the outcome is not determined: some combination of treatment and covariates "
                     "does not occur; leave the interactions out, or merge levels"
                 )
-            return cls(design, covariates, len(cells.arms), interactions, coefficients)
+            return cls(columns, products, len(cells.arms), coefficients)
         # Rows alike in everything but the outcome are one row of the regression.
         flat = cells.stratum * len(cells.arms) + cells.arm
         known, first, inside = np.unique(flat, return_index=True, return_inverse=True)
         counts = np.zeros((len(known), len(cells.outcomes)))
         np.add.at(counts, (inside, cells.value), cells.counts)
         about = f"regression of '{cells.outcomes.column}'"
-        return cls(design, covariates, len(cells.arms), interactions, Multinomial.fit(z[first][:, 1:], counts, about))
+        return cls(columns, products, len(cells.arms), Multinomial.fit(z[first][:, 1:], counts, about))
 
     def features(self, stratum: np.ndarray, arm: np.ndarray | int) -> np.ndarray:
         """(rows, features): one, indicators of the arms but the first, covariates, and their products."""
         arms = np.broadcast_to(arm, stratum.shape)[:, None] == np.arange(1, self.arms)
-        x = self.covariates[stratum]
-        parts = [np.ones((len(x), 1)), arms.astype(np.float64), x]
-        if self.interactions:
-            parts.append((arms[:, :, None] * x[:, None, :]).reshape(len(x), -1))
+        crossed = arms[:, :, None] * self.products[stratum][:, None, :]
+        parts = [np.ones((len(arms), 1)), arms, self.covariates[stratum], crossed.reshape(len(arms), -1)]
         return np.hstack(parts)
 
     def predict(self, stratum: np.ndarray, arm: np.ndarray | int) -> np.ndarray:

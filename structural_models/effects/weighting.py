@@ -8,6 +8,7 @@ from functools import partial
 from typing import ClassVar, get_args
 
 import numpy as np
+import pandas as pd
 
 from structural_models.design import Design
 from structural_models.effects.cells import Cells
@@ -16,22 +17,27 @@ from structural_models.errors import TableError
 from structural_models.propensity import ArmProbabilities, Method, propensity_of_counts
 from structural_models.weights import inverse_probability_weights, overlap_weights
 
+#: From a frame of distinct covariate rows and the (rows, arms) counts at each to (rows, arms) propensities.
+PropensityModel = Callable[[pd.DataFrame, np.ndarray], np.ndarray]
+Propensities = Method | PropensityModel
+
 
 @dataclass(frozen=True)
 class InverseProbability:
     """Hájek's estimator: each arm's rows weighted by 1 / P(arm | covariates), normalised within the arm.
 
     Args:
-        propensity: "saturated" or "multinomial", as for :func:`structural_models.propensity.fit_propensity`.
+        propensity: "saturated" or "multinomial", as for :func:`structural_models.propensity.fit_propensity`; or a
+            model of your own, :data:`PropensityModel`.
         clip: weights above it (before normalising) are set to it.
         weights_known: take the weights as given when the interval is made, as the robust standard error of a weighted
-            regression does; wider than need be. Clipped weights always are.
+            regression does; wider than need be. So are weights always that are clipped or come of a model of your own.
 
     Source: Robins, Hernán & Brumback 2000; Imbens 2000 for several arms. Lunceford & Davidian 2004 for the interval
     that allows for the estimated propensity.
     """
 
-    propensity: Method = "saturated"
+    propensity: Propensities = "saturated"
     clip: float | None = None
     weights_known: bool = False
     name: ClassVar[str] = "inverse probability"
@@ -39,7 +45,7 @@ class InverseProbability:
     folds: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        _require_method(self.propensity)
+        require_propensities(self.propensity)
 
     @property
     def saturated(self) -> bool:
@@ -54,7 +60,7 @@ class InverseProbability:
 
     def influence(self, cells: Cells, means: np.ndarray, outcome: int) -> np.ndarray:
         found = weighted_influence(cells, self._weights(cells), means, outcome)
-        if self.weights_known or self.clip is not None:
+        if self.weights_known or self.clip is not None or not isinstance(self.propensity, str):
             return found
         return _less_assignment(cells, found) if self.saturated else _less_scores(cells, found)
 
@@ -77,14 +83,14 @@ class Overlap:
     the estimated propensity as in Li, Thomas & Li 2019.
     """
 
-    propensity: Method = "saturated"
+    propensity: Propensities = "saturated"
     name: ClassVar[str] = "overlap"
     population: ClassVar[str] = "rows where every arm is likely (overlap)"
     folds: ClassVar[int] = 1
     saturated: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _require_method(self.propensity)
+        require_propensities(self.propensity)
 
     def means(self, cells: Cells) -> np.ndarray:
         return weighted_means(cells, self._weights(cells))
@@ -123,17 +129,26 @@ def weighted_influence(cells: Cells, weights: np.ndarray, means: np.ndarray, out
     return own_arm(cells, weights * left / size[cells.arm])
 
 
-def arm_shares(cells: Cells, method: Method) -> np.ndarray:
+def arm_shares(cells: Cells, method: Propensities) -> np.ndarray:
     """(strata, arms) P(arm | stratum), fitted on the cells; NaN (saturated) in a stratum without rows."""
     if method == "saturated":
         with np.errstate(invalid="ignore"):
             return np.asarray(cells.by_arm / cells.by_stratum[:, None])
+    if not isinstance(method, str):
+        return _checked(method(cells.strata, cells.by_arm), cells)
     fitted = propensity_of_counts(cells.strata, cells.by_arm, cells.arms, method=method)
     return fitted.model.probabilities(cells.strata)
 
 
+def _checked(given: np.ndarray, cells: Cells) -> np.ndarray:
+    table = np.asarray(given, dtype=np.float64)
+    if table.shape != cells.by_arm.shape:
+        raise TableError(f"the propensity model gave {table.shape} probabilities, not {cells.by_arm.shape}")
+    return ArmProbabilities.of(table).table
+
+
 def _on_occupied(
-    cells: Cells, method: Method, weigh: Callable[[np.ndarray, ArmProbabilities], np.ndarray]
+    cells: Cells, method: Propensities, weigh: Callable[[np.ndarray, ArmProbabilities], np.ndarray]
 ) -> np.ndarray:
     """(cells,) weights, zero for a cell that has no rows at present."""
     there = np.flatnonzero(cells.counts > 0)
@@ -171,6 +186,7 @@ def _less_scores(cells: Cells, influence: np.ndarray) -> np.ndarray:
     return np.asarray(influence - scores @ explained)
 
 
-def _require_method(method: str) -> None:
-    if method not in get_args(Method):
-        raise TableError(f"the propensity is {' or '.join(get_args(Method))}, not '{method}'")
+def require_propensities(given: object) -> None:
+    """Raise TableError unless it is one of :data:`Propensities`."""
+    if not callable(given) and given not in get_args(Method):
+        raise TableError(f"the propensity is {', '.join(get_args(Method))} or a function, not '{given}'")

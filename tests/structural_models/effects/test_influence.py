@@ -52,7 +52,7 @@ def numerical(method: Method, cells: Cells, outcome: int) -> np.ndarray:
         (EntropyBalancing(), ["severity", "sex"], 1e-4),
         (Augmented(folds=1), ["severity", "sex"], 1e-5),
         # Fitted by iteration: differences of two fits are good to a few digits.
-        (GFormula("additive"), ["severity", "sex"], 2e-2),
+        (GFormula("regression"), ["severity", "sex"], 2e-2),
         (InverseProbability("multinomial"), ["severity", "sex"], 2e-2),
     ],
     ids=lambda value: value.name if hasattr(value, "name") else "",
@@ -82,8 +82,8 @@ def test_a_number_as_outcome() -> None:
     table = drawn(rng, 400)
     table["weight"] = 1.0 * table["question"] + 0.5 * table["severity"] + rng.integers(-3, 4, len(table)) / 2
     (part,) = tabulate(table, "question", "weight", ["severity", "age"]).parts
-    for outcomes in ("additive", "by arm"):
-        method = GFormula(outcomes)
+    for interactions in ((), ("age",), "all"):
+        method = GFormula("regression", interactions=interactions)
         found = method.influence(part.cells, method.means(part.cells), 0)
         assert np.abs(found - numerical(method, part.cells, 0)).max() < 1e-4
 
