@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import erfc, sqrt
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -19,11 +21,9 @@ class Limits(NamedTuple):
 
 def normal_limits(estimate: float, variance: float, level: float) -> Limits:
     """Of a normal estimate. A variance of zero (or below, by rounding) gives no p-value."""
-    from scipy.stats import norm
-
     error = float(np.sqrt(max(variance, 0.0))) if np.isfinite(estimate) else _NAN
-    reach = float(norm.ppf(0.5 + level / 2)) * error
-    p = float(2 * norm.sf(abs(estimate) / error)) if error > 0 else _NAN
+    reach = NormalDist().inv_cdf(0.5 + level / 2) * error
+    p = erfc(abs(estimate) / error / sqrt(2)) if error > 0 else _NAN
     return Limits(float(estimate) - reach, float(estimate) + reach, p)
 
 
