@@ -71,6 +71,9 @@ def register(app: typer.Typer) -> None:
             return
         typer.echo(f"{declared.name}\n{estimand}")
 
+    from causalecg.cli import scm_effects
+
+    scm_effects.register(group)
     app.add_typer(group, name="scm")
 
 

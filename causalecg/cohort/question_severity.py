@@ -54,6 +54,11 @@ def left_out(attribute_type: str, attribute: Sequence[str], statements: Statemen
     return frozenset(relative for codes in asked for code in codes for relative in statements.relatives(code))
 
 
+def leaves_statements_out(attribute_type: str) -> bool:
+    """Whether :func:`left_out` leaves anything out for questions about attributes of this type."""
+    return attribute_type in ("stage_of_infarction", "scp_code", *_SAID_AGAIN)
+
+
 def _named(name: str, statements: Statements) -> frozenset[str]:
     """SCP codes that an attribute of ECG-QA stands for; empty where it stands for none."""
     name = name.strip().lower()

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 _NAN = float("nan")
+#: Of variances; those of shares and small numbers are far larger.
+_ROUNDING = 1e-24
 
 
 class Limits(NamedTuple):
@@ -20,11 +22,12 @@ class Limits(NamedTuple):
 
 
 def normal_limits(estimate: float, variance: float, level: float) -> Limits:
-    """Of a normal estimate. A variance of zero (or below, by rounding) gives no p-value."""
-    error = float(np.sqrt(max(variance, 0.0))) if np.isfinite(estimate) else _NAN
+    """Of a normal estimate. A variance of zero (up to rounding) is no knowledge: there are no limits then."""
+    if not (np.isfinite(estimate) and variance > _ROUNDING):
+        return Limits(_NAN, _NAN, _NAN)
+    error = sqrt(variance)
     reach = NormalDist().inv_cdf(0.5 + level / 2) * error
-    p = erfc(abs(estimate) / error / sqrt(2)) if error > 0 else _NAN
-    return Limits(float(estimate) - reach, float(estimate) + reach, p)
+    return Limits(float(estimate) - reach, float(estimate) + reach, erfc(abs(estimate) / error / sqrt(2)))
 
 
 def drawn_limits(draws: np.ndarray, level: float) -> Limits:

@@ -40,6 +40,7 @@ DECOMPOSITION = {
     "pure indirect": (0, 0, 1, -1),
     "total direct": (1, 0, -1, 0),
 }
+_TOTAL = np.array(DECOMPOSITION["total"], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class SeverityEffects:
 
     Attributes:
         table: one row per combination of ``within``, severity against the reference, outcome and effect (a key of
-            :data:`DECOMPOSITION`): ``estimate`` with ``low`` and ``high``, and ``share`` of the total effect.
+            :data:`DECOMPOSITION`): ``estimate`` with ``low`` and ``high``, and ``share`` of the total effect, NaN where
+            the interval of that holds zero.
         severity, treatment, outcome, within: columns.
         reference: severity that the others are compared with.
         level: of the intervals.
@@ -124,12 +126,13 @@ def severity_effects(
                 means = np.array([_mean(cells, s, r, j) for s, r in worlds])
                 influence = np.stack([_influence(cells, s, r, j, m) for (s, r), m in zip(worlds, means, strict=True)])
                 spread = clusters.covariance(influence.T, part.at, cells.rows)
-                total = means[0] - means[3]
+                total = normal_limits(means[0] - means[3], float(_TOTAL @ spread @ _TOTAL), level)
+                there = total.low * total.high > 0
                 for effect, factors in DECOMPOSITION.items():
                     f = np.array(factors, dtype=np.float64)
                     limits = normal_limits(float(f @ means), float(f @ spread @ f), level)
                     about = {**held, "severity": value, "reference": base, "outcome": name, "effect": effect}
-                    share = float(f @ means / total) if total else np.nan
+                    share = float(f @ means / (means[0] - means[3])) if there else np.nan
                     rows.append(
                         {**about, "estimate": f @ means, "low": limits.low, "high": limits.high, "share": share}
                     )

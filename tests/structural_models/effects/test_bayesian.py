@@ -16,7 +16,7 @@ STRATA, ARMS, ROWS = 3, 2, 60
 
 
 def every_cell() -> Cells:
-    grid = np.array([cell for cell in np.ndindex(STRATA, ARMS, 2)])
+    grid = np.array(list(np.ndindex(STRATA, ARMS, 2)))
     (part,) = tabulate(
         pd.DataFrame(grid, columns=["severity", "question", "answer"]), "question", "answer", ["severity"]
     ).parts

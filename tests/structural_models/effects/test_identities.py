@@ -80,7 +80,7 @@ def test_rows_have_no_order_and_arms_no_names(method: Method, table: pd.DataFram
     order = list(range(len(table)))
     random.shuffle(order)
     moved = means(table.iloc[order].reset_index(drop=True), method)
-    columns = ["interventional", "interventional_low", "interventional_high", "bias_low"]
+    columns = ["interventional", "interventional_low", "interventional_high", "associated_low"]
     assert np.abs(wanted[columns] - moved[columns]).max().max() < 1e-6
     names = {f"q{i}": f"q{9 - i}" for i in range(4)}
     renamed = means(table.assign(question=table["question"].map(names)), method)
@@ -100,7 +100,7 @@ def test_every_row_twice(method: Method, table: pd.DataFrame) -> None:
     together = means(both, method, groups=np.tile(np.arange(len(table)), 2))
     n = len(table)
     width = {
-        name: frame["bias_high"] - frame["bias_low"]
+        name: frame["interventional_high"] - frame["interventional_low"]
         for name, frame in (("once", once), ("twice", twice), ("together", together))
     }
     assert np.abs(once["interventional"] - twice["interventional"]).max() < 1e-6
