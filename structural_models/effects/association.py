@@ -16,6 +16,7 @@ class Association:
     """The mean outcome among the rows of each arm."""
 
     name: ClassVar[str] = "association"
+    caution: ClassVar[str] = ""
     population: ClassVar[str] = "the rows of each arm"
     folds: ClassVar[int] = 1
     saturated: ClassVar[bool] = False

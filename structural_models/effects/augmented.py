@@ -29,6 +29,7 @@ class Augmented:
     outcome: GFormula = field(default_factory=GFormula)
     folds: int = 5
     name: ClassVar[str] = "augmented"
+    caution: ClassVar[str] = ""
     population: ClassVar[str] = "all rows"
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ class EntropyBalancing:
     """
 
     name: ClassVar[str] = "entropy balancing"
+    caution: ClassVar[str] = ""
     population: ClassVar[str] = "all rows"
     folds: ClassVar[int] = 1
     saturated: ClassVar[bool] = False

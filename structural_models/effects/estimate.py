@@ -96,7 +96,7 @@ def effects(
         patients=patients,
         table=effects_table(found, within, level),
         failures=positivity_failures(saturated, within, threshold) if saturated else pd.DataFrame(),
-        warnings=_warnings(found, kind, patients),
+        warnings=_warnings(found, kind, patients, chosen),
         _parts=tuple(found),
     )
 
@@ -179,8 +179,12 @@ def _bootstrap(
     return [np.stack(kept) for kept in out]
 
 
-def _warnings(found: Sequence[ArmMeans], kind: IntervalKind, patients: int) -> tuple[str, ...]:
+def _warnings(
+    found: Sequence[ArmMeans], kind: IntervalKind, patients: int, method: Method | BayesianGFormula
+) -> tuple[str, ...]:
     lines = []
+    if kind == "influence" and not isinstance(method, BayesianGFormula) and method.caution:
+        lines.append(method.caution)
     unsaid = sum(int(np.isnan(one.done).all(axis=1).sum()) for one in found)
     if unsaid:
         arms = sum(len(one.done) for one in found)

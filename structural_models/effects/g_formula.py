@@ -33,6 +33,7 @@ class GFormula:
     covariates: tuple[str, ...] | None = None
     interactions: tuple[str, ...] | Literal["all"] = ()
     name: ClassVar[str] = "g-formula"
+    caution: ClassVar[str] = ""
     population: ClassVar[str] = "all rows"
     folds: ClassVar[int] = 1
 
@@ -84,6 +85,7 @@ class Stratification:
     """Standardisation to the strata in which every arm occurs; the others are left out, whoever is in them."""
 
     name: ClassVar[str] = "stratification"
+    caution: ClassVar[str] = ""
     population: ClassVar[str] = "rows of strata in which every arm occurs"
     folds: ClassVar[int] = 1
     saturated: ClassVar[bool] = False

@@ -28,6 +28,10 @@ class Method(Protocol):
     @property
     def saturated(self) -> bool: ...
 
+    @property
+    def caution(self) -> str:
+        """A sentence for who reads its intervals; empty where there is nothing to say."""
+
     def means(self, cells: Cells) -> np.ndarray:
         """(arms, outcomes); NaN for an arm of which nothing can be said."""
 

@@ -17,6 +17,10 @@ from structural_models.errors import TableError
 from structural_models.propensity import ArmProbabilities, Method, propensity_of_counts
 from structural_models.weights import inverse_probability_weights, overlap_weights
 
+_CAUTION = (
+    "weights are taken as known: intervals of P(A | do(Q)) are wider than need be, those of the bias too narrow; "
+    "a bootstrap allows for that"
+)
 #: From a frame of distinct covariate rows and the (rows, arms) counts at each to (rows, arms) propensities.
 PropensityModel = Callable[[pd.DataFrame, np.ndarray], np.ndarray]
 Propensities = Method | PropensityModel
@@ -31,7 +35,8 @@ class InverseProbability:
             model of your own, :data:`PropensityModel`.
         clip: weights above it (before normalising) are set to it.
         weights_known: take the weights as given when the interval is made, as the robust standard error of a weighted
-            regression does; wider than need be. So are weights always that are clipped or come of a model of your own.
+            regression does: of P(A | do(Q)) wider than need be, of the bias too narrow. So it always is where weights
+            are clipped or come of a model of your own.
 
     Source: Robins, Hernán & Brumback 2000; Imbens 2000 for several arms. Lunceford & Davidian 2004 for the interval
     that allows for the estimated propensity.
@@ -51,6 +56,11 @@ class InverseProbability:
     def saturated(self) -> bool:
         return self.propensity == "saturated"
 
+    @property
+    def caution(self) -> str:
+        known = self.weights_known or self.clip is not None or not isinstance(self.propensity, str)
+        return _CAUTION if known else ""
+
     def means(self, cells: Cells) -> np.ndarray:
         found = weighted_means(cells, self._weights(cells))
         if self.saturated:
@@ -60,7 +70,7 @@ class InverseProbability:
 
     def influence(self, cells: Cells, means: np.ndarray, outcome: int) -> np.ndarray:
         found = weighted_influence(cells, self._weights(cells), means, outcome)
-        if self.weights_known or self.clip is not None or not isinstance(self.propensity, str):
+        if self.caution:
             return found
         return _less_assignment(cells, found) if self.saturated else _less_scores(cells, found)
 
@@ -91,6 +101,10 @@ class Overlap:
 
     def __post_init__(self) -> None:
         require_propensities(self.propensity)
+
+    @property
+    def caution(self) -> str:
+        return "" if self.propensity == "saturated" else _CAUTION
 
     def means(self, cells: Cells) -> np.ndarray:
         return weighted_means(cells, self._weights(cells))
