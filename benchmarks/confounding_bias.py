@@ -112,9 +112,8 @@ def main(studies: int) -> None:
     topics = sorted(population["topic"].unique())
     truth = population.groupby("topic")["yes"].mean().loc[topics].to_numpy()
     size = len(population) // len(topics)
-    print(
-        f"{size:,} ECGs, {len(topics)} statements (prevalence {truth.min():.3f} to {truth.max():.3f}), {studies} studies\n"
-    )
+    shares = f"prevalence {truth.min():.3f} to {truth.max():.3f}"
+    print(f"{size:,} ECGs, {len(topics)} statements ({shares}), {studies} studies\n")
     for name, driver in DRIVERS.items():
         rng = np.random.default_rng(0)
         found: dict[str, list[np.ndarray]] = {key: [] for key in ESTIMATORS}
@@ -123,12 +122,10 @@ def main(studies: int) -> None:
             for key, (method, columns) in ESTIMATORS.items():
                 found[key].append(_estimates(table, method, list(columns), topics, rng))
         bias = np.array(found["none"])[:, 0].mean(0) - truth
-        print(
-            f"\nAsked by {name}: true bias {bias.min():+.3f} to {bias.max():+.3f}, mean size {np.abs(bias).mean():.4f}\n"
-        )
-        print(
-            "| adjustment | mean bias left | root mean square error | over none's | coverage of 95 % |\n|---|---|---|---|---|"
-        )
+        sizes = f"{bias.min():+.3f} to {bias.max():+.3f}, mean size {np.abs(bias).mean():.4f}"
+        print(f"\nAsked by {name}: true bias {sizes}\n")
+        print("| adjustment | mean bias left | root mean square error | over none's | coverage of 95 % |")
+        print("|---|---|---|---|---|")
         base = np.sqrt(((np.array(found["none"])[:, 0] - truth) ** 2).mean())
         for key, drawn in found.items():
             estimate, low, high = np.array(drawn).transpose(1, 0, 2)
