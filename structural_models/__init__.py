@@ -15,6 +15,8 @@ _PUBLIC = {
     "read_graph": "structural_models.graph_files",
     "Estimand": "structural_models.identification",
     "identify": "structural_models.identification",
+    "IdentifiedLaw": "structural_models.identified_law",
+    "identify_law": "structural_models.identification",
     "ArmProbabilities": "structural_models.propensity",
     "Propensity": "structural_models.propensity",
     "fit_propensity": "structural_models.propensity",

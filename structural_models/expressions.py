@@ -190,7 +190,7 @@ def evaluate(expression: Expression, joint: NDArray[np.float64], nodes: Sequence
 
 def _divided(above: NDArray[np.float64], below: NDArray[np.float64], what: Law | Quotient) -> NDArray[np.float64]:
     if not (below > 0).all():
-        plain = {node: node for node in free(what)}
+        plain = {node: node for node in sorted(free(what))}
         raise PositivityError(
             f"{text(what, plain, {})} is undefined where its condition never occurs; merge levels, or drop those "
             "that are missing from the table"
