@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -36,8 +36,8 @@ class CausalGraph:
         description: what the graph claims, in plain sentences.
 
     Raises:
-        GraphError: a cycle, an unknown role, a role or latent node that is not in the graph, two roles on one node,
-            or a treatment or outcome that is missing or latent.
+        GraphError: a node that is no text, a cycle, an unknown role, a role or latent node that is not in the graph,
+            two roles on one node, or a treatment or outcome that is missing or latent.
     """
 
     name: str
@@ -51,6 +51,9 @@ class CausalGraph:
         object.__setattr__(self, "roles", dict(self.roles))
         object.__setattr__(self, "latent", frozenset(self.latent))
         where = f"graph '{self.name}'"
+        for node in self.graph:
+            if not isinstance(node, str) or not node.strip():
+                raise GraphError(f"{where} has a node {node!r}; nodes are named by a text that is not empty")
         if not nx.is_directed_acyclic_graph(self.graph):
             cycle = nx.find_cycle(self.graph)
             around = " -> ".join(str(node) for node in (*(edge[0] for edge in cycle), cycle[0][0]))
@@ -120,6 +123,49 @@ class CausalGraph:
             "roles": {role: self.roles[role] for role in ROLES if role in self.roles},
             "latent": sorted(self.latent),
         }
+
+
+def causal_graph(
+    arrows: nx.DiGraph | Iterable[str | tuple[str, str]],
+    roles: Mapping[str, str] | None = None,
+    *,
+    nodes: Collection[str] = (),
+    latent: Collection[str] = (),
+    name: str = "user graph",
+    description: str = "",
+) -> CausalGraph:
+    """A graph of one's own, e.g. ``causal_graph(["s -> q -> a", "s -> a"], {"treatment": "q", "outcome": "a"})``.
+
+    Args:
+        arrows: "cause -> effect", chains of them, or pairs (cause, effect); or a networkx graph, whose nodes may carry
+            their ``role`` and ``latent`` (true or 1) as attributes.
+        roles: role (a key of :data:`ROLES`) -> node; goes before the attributes.
+        nodes: further nodes, which may have no arrow.
+        latent: nodes nobody has measured, besides those so marked.
+
+    Raises:
+        GraphError: as :class:`CausalGraph`; an arrow that is none; a role given twice; an undirected graph.
+    """
+    if isinstance(arrows, nx.Graph):
+        if not arrows.is_directed():
+            raise GraphError(f"graph '{name}' is undirected; a causal graph needs arrows")
+        drawn = nx.DiGraph(arrows)
+    else:
+        drawn = nx.DiGraph()
+        for arrow in arrows:
+            chain = [part.strip() for part in arrow.split("->")] if isinstance(arrow, str) else list(arrow)
+            if len(chain) < 2 or not all(chain):
+                raise GraphError(f"graph '{name}' has the edge '{arrow}'; write it as 'cause -> effect'")
+            nx.add_path(drawn, chain)
+    drawn.add_nodes_from(nodes)
+    marked: dict[str, str] = {}
+    for node, role in drawn.nodes(data="role"):
+        if role is not None and marked.setdefault(str(role), node) != node:
+            raise GraphError(
+                f"graph '{name}' gives the role '{role}' to both '{marked[role]}' and '{node}'; choose one"
+            )
+    hidden = {node for node, mark in drawn.nodes(data="latent") if str(mark).lower() in {"true", "1"}}
+    return CausalGraph(name, drawn, {**marked, **(roles or {})}, frozenset(latent) | hidden, description)
 
 
 def open_backdoor_paths(graph: CausalGraph, given: Collection[str] = ()) -> list[Path]:
