@@ -121,7 +121,7 @@ def text(expression: Expression, names: Mapping[str, str], values: Mapping[str, 
     """As it is written, e.g. "Σ_m P(m | Q) Σ_q P(A | m, q) P(q)".
 
     Args:
-        names: node -> how it is written where the expression is a function of it; conditions stand in this order, and
+        names: how the nodes are written that the expression is a function of; conditions stand in this order, and
             after them what is summed over.
         values: node -> how it is written where it is summed over. A name already in use gets a prime.
     """
@@ -134,11 +134,15 @@ def text(expression: Expression, names: Mapping[str, str], values: Mapping[str, 
         case Quotient(above, below):
             return f"[{text(above, names, values)}] / [{text(below, names, values)}]"
         case Total(over, inner):
-            used = {names[node] for node in free(expression)}
-            bound = {node: values[node] for node in over}
-            bound = {node: value + "′" if value in used else value for node, value in bound.items()}
+            taken = set(names.values())
+            bound = {}
+            for node in over:
+                bound[node] = values[node]
+                while bound[node] in taken:
+                    bound[node] += "′"
+                taken.add(bound[node])
             others = {node: name for node, name in names.items() if node not in bound}
-            letters = ",".join(bound[node] for node in over)
+            letters = ",".join(bound.values())
             sign = f"Σ_{letters}" if len(over) == 1 else f"Σ_{{{letters}}}"
             return f"{sign} {text(inner, {**others, **bound}, values)}"
 
@@ -184,8 +188,10 @@ def evaluate(expression: Expression, joint: NDArray[np.float64], nodes: Sequence
         case Quotient(above, below):
             return _divided(evaluate(above, joint, nodes), evaluate(below, joint, nodes), expression)
         case Total(over, inner):
-            found = evaluate(inner, joint, nodes)
-            return found.sum(axis=tuple(axis[node] for node in over), keepdims=True)
+            found, summed = evaluate(inner, joint, nodes), tuple(axis[node] for node in over)
+            # What does not depend on a summed node still counts once for each of its values.
+            shape = [joint.shape[i] if i in summed else size for i, size in enumerate(found.shape)]
+            return np.broadcast_to(found, shape).sum(axis=summed, keepdims=True)
 
 
 def _divided(above: NDArray[np.float64], below: NDArray[np.float64], what: Law | Quotient) -> NDArray[np.float64]:

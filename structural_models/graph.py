@@ -185,25 +185,22 @@ def open_backdoor_paths(graph: CausalGraph, given: Collection[str] = ()) -> list
         graph.require_node(node, "as conditioned on")
     held = set(given)
     opened = held.union(*(nx.ancestors(graph.graph, node) for node in held))
-    found = [path for path in _backdoor_paths(graph) if _carries(graph.graph, path, held, opened)]
+    start = graph.node("treatment")
+    found = [path for cause in graph.graph.predecessors(start) for path in _onward(graph, [start, cause], held, opened)]
     return sorted(found, key=lambda path: (len(path), path))
 
 
-def _backdoor_paths(graph: CausalGraph) -> Iterator[Path]:
-    treatment, outcome = graph.node("treatment"), graph.node("outcome")
-    skeleton = graph.graph.to_undirected()
-    for path in nx.all_simple_paths(skeleton, treatment, outcome):
-        if graph.graph.has_edge(path[1], treatment):
-            yield path
-
-
-def _carries(graph: nx.DiGraph, path: Path, held: set[str], opened: set[str]) -> bool:
-    """Whether no inner node of ``path`` blocks it; ``opened`` = ``held`` and all ancestors of it."""
-    for before, node, after in zip(path, path[1:], path[2:], strict=False):
-        collider = graph.has_edge(before, node) and graph.has_edge(after, node)
-        if (node not in opened) if collider else (node in held):
-            return False
-    return True
+def _onward(graph: CausalGraph, path: Path, held: set[str], opened: set[str]) -> Iterator[Path]:
+    """Every open continuation of ``path`` to the outcome; ``opened`` = ``held`` and all ancestors of it."""
+    before, node = path[-2:]
+    if node == graph.node("outcome"):
+        yield path
+        return
+    drawn = graph.graph
+    for after in (*drawn.predecessors(node), *drawn.successors(node)):
+        collider = drawn.has_edge(before, node) and drawn.has_edge(after, node)
+        if after not in path and ((node in opened) if collider else (node not in held)):
+            yield from _onward(graph, [*path, after], held, opened)
 
 
 _ROLES_WHOLE = {"severity": "severity", "treatment": "question", "ecg": "ecg", "outcome": "answer"}

@@ -43,8 +43,8 @@ def formula(graph: CausalGraph, held: Sequence[str], adjustment: Sequence[str]) 
 def law_formula(graph: CausalGraph, held: Sequence[str], expression: Expression) -> str:
     treatment, outcome = graph.node("treatment"), graph.node("outcome")
     fixed = (outcome, *held, treatment)
-    rest = [node for node in nx.lexicographical_topological_sort(graph.graph) if node not in fixed]
-    names = {node: graph.symbol(node) for node in fixed} | {node: _value(graph, node) for node in rest}
+    idle = sorted(free(expression) - set(fixed))
+    names = {node: graph.symbol(node) for node in fixed} | {node: _value(graph, node) for node in idle}
     values = {node: _value(graph, node) for node in graph.graph}
     return f"{target(graph, held)} = {text(expression, names, values)}"
 

@@ -17,7 +17,7 @@ def written(edges: str, latent: str = "", given: str = "") -> str:
     graph = nx.DiGraph([tuple(edge) for edge in edges.split()])
     found = interventional_law(latent_projection(graph, latent), ["a"], ["q"], list(given))
     capital = {node: node.upper() for node in ("a", *given, "q")}
-    return text(found, {**capital, **{node: node for node in graph if node not in capital}}, {n: n for n in graph})
+    return text(found, {**capital, **{node: node for node in free(found) - set(capital)}}, {n: n for n in graph})
 
 
 @pytest.mark.parametrize(
