@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import networkx as nx
@@ -168,12 +168,13 @@ def causal_graph(
     return CausalGraph(name, drawn, {**marked, **(roles or {})}, frozenset(latent) | hidden, description)
 
 
-def open_backdoor_paths(graph: CausalGraph, given: Collection[str] = ()) -> list[Path]:
+def open_backdoor_paths(graph: CausalGraph, given: Collection[str] = (), most: int | None = None) -> list[Path]:
     """Paths from treatment to outcome that begin with an arrow into the treatment and carry association.
 
     Args:
         graph: latent nodes count like any other.
         given: nodes conditioned on. A collider on the path opens it when it, or a descendant of it, is among them.
+        most: stop after so many; the number of paths grows exponentially with the number of linked confounders.
 
     Returns:
         Paths as node names, treatment first; the shortest come first, equal lengths in alphabetical order.
@@ -181,26 +182,29 @@ def open_backdoor_paths(graph: CausalGraph, given: Collection[str] = ()) -> list
     Raises:
         GraphError: a name in ``given`` is not a node of the graph.
     """
+    return list(islice(each_open_path(graph, given), most))
+
+
+def each_open_path(graph: CausalGraph, given: Collection[str] = (), avoiding: Collection[str] = ()) -> Iterator[Path]:
+    """The paths of :func:`open_backdoor_paths` one by one, without those through a node in ``avoiding``."""
     for node in given:
         graph.require_node(node, "as conditioned on")
+    drawn, start, end = graph.graph, graph.node("treatment"), graph.node("outcome")
     held = set(given)
-    opened = held.union(*(nx.ancestors(graph.graph, node) for node in held))
-    start = graph.node("treatment")
-    found = [path for cause in graph.graph.predecessors(start) for path in _onward(graph, [start, cause], held, opened)]
-    return sorted(found, key=lambda path: (len(path), path))
-
-
-def _onward(graph: CausalGraph, path: Path, held: set[str], opened: set[str]) -> Iterator[Path]:
-    """Every open continuation of ``path`` to the outcome; ``opened`` = ``held`` and all ancestors of it."""
-    before, node = path[-2:]
-    if node == graph.node("outcome"):
-        yield path
-        return
-    drawn = graph.graph
-    for after in (*drawn.predecessors(node), *drawn.successors(node)):
-        collider = drawn.has_edge(before, node) and drawn.has_edge(after, node)
-        if after not in path and ((node in opened) if collider else (node not in held)):
-            yield from _onward(graph, [*path, after], held, opened)
+    opened = held.union(*(nx.ancestors(drawn, node) for node in held))
+    length = [[start, cause] for cause in sorted(drawn.predecessors(start)) if cause not in avoiding]
+    while length:
+        longer = []
+        for path in length:
+            before, node = path[-2:]
+            if node == end:
+                yield path
+                continue
+            for after in sorted({*drawn.predecessors(node), *drawn.successors(node)}.difference(path, avoiding)):
+                collider = drawn.has_edge(before, node) and drawn.has_edge(after, node)
+                if (node in opened) if collider else (node not in held):
+                    longer.append([*path, after])
+        length = longer
 
 
 _ROLES_WHOLE = {"severity": "severity", "treatment": "question", "ecg": "ecg", "outcome": "answer"}

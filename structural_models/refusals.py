@@ -9,7 +9,7 @@ import networkx as nx
 
 from structural_models import statements
 from structural_models.do_calculus import Hedge, interventional_law
-from structural_models.graph import CausalGraph, open_backdoor_paths
+from structural_models.graph import CausalGraph, each_open_path, open_backdoor_paths
 from structural_models.identified_law import IdentifiedLaw
 from structural_models.instruments import instruments
 from structural_models.mixed_graph import latent_projection
@@ -41,7 +41,7 @@ def not_identified(graph: CausalGraph, held: Sequence[str]) -> str:
     tied = " and ".join(", ".join(sorted(nodes)) for nodes in (hedge.inside, hedge.around - hedge.inside))
     usable = graph.observed - nx.descendants(graph.graph, graph.node("treatment"))
     usable -= {graph.node("treatment"), graph.node("outcome")}
-    path = f"{_open(graph, held, usable)}, and " if open_backdoor_paths(graph, held) else ""
+    path = f"{_open(graph, held, usable)}, and " if open_backdoor_paths(graph, held, most=1) else ""
     return (
         f"{statements.target(graph, held)} is not identified in graph '{graph.name}' by any formula: {path}unmeasured "
         f"causes tie {tied} together (a hedge); measuring {closing} would identify it{_second_best(graph, held)}"
@@ -58,15 +58,14 @@ def _second_best(graph: CausalGraph, held: Sequence[str]) -> str:
 
 
 def _open(graph: CausalGraph, held: Sequence[str], usable: Collection[str]) -> str:
-    paths = open_backdoor_paths(graph, held)
-    always = [path for path in paths if set(usable).isdisjoint(path[1:-1])]
-    if always:
-        return f"the path {graph.path_text(always[0])} stays open whatever observed variables are adjusted for"
+    always = next(each_open_path(graph, held, avoiding=usable), None)
+    if always is not None:
+        return f"the path {graph.path_text(always)} stays open whatever observed variables are adjusted for"
+    first = next(each_open_path(graph, held))
     everything = sorted({*usable, *held})
-    left = open_backdoor_paths(graph, everything)
-    return (
-        f"{graph.path_text(paths[0])} is open, and no set of observed variables closes every back-door path at once"
-        + (f": adjusting for {', '.join(everything)} opens {graph.path_text(left[0])}" if left else "")
+    left = next(each_open_path(graph, everything), None)
+    return f"{graph.path_text(first)} is open, and no set of observed variables closes every back-door path at once" + (
+        f": adjusting for {', '.join(everything)} opens {graph.path_text(left)}" if left else ""
     )
 
 

@@ -9,6 +9,8 @@ import networkx as nx
 from structural_models.expressions import Expression, free, text
 from structural_models.graph import CausalGraph, open_backdoor_paths
 
+_PATHS_NAMED = 6
+
 
 def _value(graph: CausalGraph, node: str) -> str:
     return graph.symbol(node).lower() if graph.role_of(node) else node
@@ -131,7 +133,10 @@ def _exchangeability(graph: CausalGraph, held: Sequence[str], adjustment: Sequen
     treatment, outcome = graph.node("treatment"), graph.node("outcome")
     among = f" among items alike in {', '.join(map(graph.symbol, held))}" if held else ""
     inside = "{" + ", ".join(map(graph.symbol, adjustment)) + "}"
-    closed = [graph.path_text(path) for path in open_backdoor_paths(graph, held)]
+    paths = open_backdoor_paths(graph, held, most=_PATHS_NAMED + 1)
+    closed = [graph.path_text(path) for path in paths[:_PATHS_NAMED]]
+    if len(paths) > _PATHS_NAMED:
+        closed.append("and every longer path")
     why = f"it closes {'; '.join(closed)}" if adjustment else "no back-door path is open"
     return f"Exchangeability: given {inside}{among}, {treatment} carries no further news of {outcome} ({why})."
 

@@ -26,6 +26,8 @@ GraphOption = Annotated[
 ]
 CohortOption = Annotated[str | None, typer.Option(help="Cohort folder; names the graph and the columns.")]
 SeverityOption = Annotated[str | None, typer.Option(help="Severity scale.")]
+#: A graph of many linked confounders has more open paths than anyone reads.
+_PATHS = 100
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -55,12 +57,12 @@ def register(app: typer.Typer) -> None:
         ] = None,
         as_json: JsonOption = False,
     ) -> None:
-        """A graph's nodes, arrows, roles and open back-door paths."""
+        """A graph's nodes, arrows, roles and open back-door paths (the 100 shortest)."""
         from structural_models.graph import open_backdoor_paths
 
         declared, columns = declared_on(graph, cohort, severity)
         held = [declared.roles.get(name.strip(), name.strip()) for name in given.split(",")] if given else []
-        paths = [declared.path_text(path) for path in open_backdoor_paths(declared, held)]
+        paths = [declared.path_text(path) for path in open_backdoor_paths(declared, held, most=_PATHS)]
         if out is not None:
             write_graph_to(Path(out), declared, held)
         if as_json:

@@ -48,7 +48,7 @@ def graph_figure(graph: CausalGraph, given: Collection[str] = ()) -> str:
     from structural_models.graph import open_backdoor_paths
 
     with _style():
-        label = "Causal graph" + (", open back-door path in red" if open_backdoor_paths(graph, given) else "")
+        label = "Causal graph" + (", open back-door path in red" if open_backdoor_paths(graph, given, most=1) else "")
         return _svg(draw_graph(graph, given), label)
 
 

@@ -30,7 +30,7 @@ _GAP, _RISE = 0.55, 1.0
 _CLEAR = 0.12
 #: Curvatures tried for an arrow, as matplotlib's "arc3" has them.
 _BENDS = sorted(np.linspace(-0.72, 0.72, 19).round(2).tolist(), key=abs)
-_PATHS_NAMED = 4
+_PATHS_NAMED, _PATHS_COLOURED = 4, 500
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def draw_graph(graph: CausalGraph, given: Collection[str] = ()) -> Figure:
 
     from structural_models.graph import open_backdoor_paths
 
-    paths = open_backdoor_paths(graph, given)
+    paths = open_backdoor_paths(graph, given, most=_PATHS_COLOURED)
     on_path = {frozenset(pair) for path in paths for pair in pairwise(path)}
     boxes = _boxes(graph)
     bends = {edge: _bend(boxes, *edge) for edge in sorted(graph.graph.edges)}
@@ -120,7 +120,8 @@ def _captions(graph: CausalGraph, given: Collection[str], paths: list[str]) -> l
     """Lines and their colours."""
     told = [(f"open back-door path: {path}", OPEN) for path in paths[:_PATHS_NAMED]]
     if len(paths) > _PATHS_NAMED:
-        told.append((f"and {len(paths) - _PATHS_NAMED} more open back-door paths", OPEN))
+        least = "at least " if len(paths) == _PATHS_COLOURED else ""
+        told.append((f"and {least}{len(paths) - _PATHS_NAMED} more open back-door paths", OPEN))
     marks = [f"shaded: adjusted for ({', '.join(sorted(given))})"] if given else []
     marks += [f"dashed: not measured ({', '.join(sorted(graph.latent))})"] if graph.latent else []
     return [*(told or [("no open back-door path", INK)]), *((mark, GREY) for mark in marks)]

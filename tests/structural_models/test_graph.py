@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+from itertools import combinations
+
 import networkx as nx
 import numpy as np
 import pytest
 
 from structural_models.errors import GraphError
-from structural_models.graph import PRESETS, CausalGraph, causal_graph, describe, open_backdoor_paths, preset
+from structural_models.graph import (
+    PRESETS,
+    CausalGraph,
+    causal_graph,
+    describe,
+    each_open_path,
+    open_backdoor_paths,
+    preset,
+)
 
 ROLES = {"treatment": "q", "outcome": "a"}
 
@@ -93,6 +103,21 @@ def test_open_paths_exist_exactly_where_the_cut_graph_is_not_separated() -> None
         assert (open_backdoor_paths(graph, given) == []) == separated
         seen[separated] += 1
     assert min(seen.values()) >= 15
+
+
+def test_open_paths_come_one_by_one_the_shortest_first() -> None:
+    names = [f"c{i:02}" for i in range(18)]
+    edges = [*combinations(names, 2), *((name, end) for name in names for end in "qa"), ("q", "a")]
+    graph = CausalGraph("linked", nx.DiGraph(edges), ROLES)
+    paths = open_backdoor_paths(graph, most=30)
+    assert paths[:18] == [["q", name, "a"] for name in names]
+    assert {len(path) for path in paths[18:]} == {4}
+    assert paths == sorted(paths, key=lambda path: (len(path), path))
+    assert next(each_open_path(graph, avoiding=names[1:])) == ["q", "c00", "a"]
+    assert next(each_open_path(graph, avoiding=names), None) is None
+    small = graph_of("sq", "sa", "tq", "ta", "st", "qa")
+    assert open_backdoor_paths(small) == sorted(open_backdoor_paths(small), key=lambda path: (len(path), path))
+    assert open_backdoor_paths(small, most=2) == open_backdoor_paths(small)[:2]
 
 
 @pytest.mark.parametrize(
