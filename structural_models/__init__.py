@@ -10,11 +10,15 @@ from typing import Any
 
 _PUBLIC = {
     "CausalGraph": "structural_models.graph",
+    "causal_graph": "structural_models.graph",
     "open_backdoor_paths": "structural_models.graph",
     "preset": "structural_models.graph",
     "read_graph": "structural_models.graph_files",
+    "write_graph": "structural_models.graph_files",
     "Estimand": "structural_models.identification",
     "identify": "structural_models.identification",
+    "IdentifiedLaw": "structural_models.identified_law",
+    "identify_law": "structural_models.identification",
     "ArmProbabilities": "structural_models.propensity",
     "Propensity": "structural_models.propensity",
     "fit_propensity": "structural_models.propensity",

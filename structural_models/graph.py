@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import networkx as nx
@@ -36,8 +36,8 @@ class CausalGraph:
         description: what the graph claims, in plain sentences.
 
     Raises:
-        GraphError: a cycle, an unknown role, a role or latent node that is not in the graph, two roles on one node,
-            or a treatment or outcome that is missing or latent.
+        GraphError: a node that is no text, a cycle, an unknown role, a role or latent node that is not in the graph,
+            two roles on one node, or a treatment or outcome that is missing or latent.
     """
 
     name: str
@@ -51,6 +51,9 @@ class CausalGraph:
         object.__setattr__(self, "roles", dict(self.roles))
         object.__setattr__(self, "latent", frozenset(self.latent))
         where = f"graph '{self.name}'"
+        for node in self.graph:
+            if not isinstance(node, str) or not node.strip():
+                raise GraphError(f"{where} has a node {node!r}; nodes are named by a text that is not empty")
         if not nx.is_directed_acyclic_graph(self.graph):
             cycle = nx.find_cycle(self.graph)
             around = " -> ".join(str(node) for node in (*(edge[0] for edge in cycle), cycle[0][0]))
@@ -122,12 +125,56 @@ class CausalGraph:
         }
 
 
-def open_backdoor_paths(graph: CausalGraph, given: Collection[str] = ()) -> list[Path]:
+def causal_graph(
+    arrows: nx.DiGraph | Iterable[str | tuple[str, str]],
+    roles: Mapping[str, str] | None = None,
+    *,
+    nodes: Collection[str] = (),
+    latent: Collection[str] = (),
+    name: str = "user graph",
+    description: str = "",
+) -> CausalGraph:
+    """A graph of one's own, e.g. ``causal_graph(["s -> q -> a", "s -> a"], {"treatment": "q", "outcome": "a"})``.
+
+    Args:
+        arrows: "cause -> effect", chains of them, or pairs (cause, effect); or a networkx graph, whose nodes may carry
+            their ``role`` and ``latent`` (true or 1) as attributes.
+        roles: role (a key of :data:`ROLES`) -> node; goes before the attributes.
+        nodes: further nodes, which may have no arrow.
+        latent: nodes nobody has measured, besides those so marked.
+
+    Raises:
+        GraphError: as :class:`CausalGraph`; an arrow that is none; a role given twice; an undirected graph.
+    """
+    if isinstance(arrows, nx.Graph):
+        if not arrows.is_directed():
+            raise GraphError(f"graph '{name}' is undirected; a causal graph needs arrows")
+        drawn = nx.DiGraph(arrows)
+    else:
+        drawn = nx.DiGraph()
+        for arrow in arrows:
+            chain = [part.strip() for part in arrow.split("->")] if isinstance(arrow, str) else list(arrow)
+            if len(chain) < 2 or not all(chain):
+                raise GraphError(f"graph '{name}' has the edge '{arrow}'; write it as 'cause -> effect'")
+            nx.add_path(drawn, chain)
+    drawn.add_nodes_from(nodes)
+    marked: dict[str, str] = {}
+    for node, role in drawn.nodes(data="role"):
+        if role is not None and marked.setdefault(str(role), node) != node:
+            raise GraphError(
+                f"graph '{name}' gives the role '{role}' to both '{marked[role]}' and '{node}'; choose one"
+            )
+    hidden = {node for node, mark in drawn.nodes(data="latent") if str(mark).lower() in {"true", "1"}}
+    return CausalGraph(name, drawn, {**marked, **(roles or {})}, frozenset(latent) | hidden, description)
+
+
+def open_backdoor_paths(graph: CausalGraph, given: Collection[str] = (), most: int | None = None) -> list[Path]:
     """Paths from treatment to outcome that begin with an arrow into the treatment and carry association.
 
     Args:
         graph: latent nodes count like any other.
         given: nodes conditioned on. A collider on the path opens it when it, or a descendant of it, is among them.
+        most: stop after so many; the number of paths grows exponentially with the number of linked confounders.
 
     Returns:
         Paths as node names, treatment first; the shortest come first, equal lengths in alphabetical order.
@@ -135,29 +182,29 @@ def open_backdoor_paths(graph: CausalGraph, given: Collection[str] = ()) -> list
     Raises:
         GraphError: a name in ``given`` is not a node of the graph.
     """
+    return list(islice(each_open_path(graph, given), most))
+
+
+def each_open_path(graph: CausalGraph, given: Collection[str] = (), avoiding: Collection[str] = ()) -> Iterator[Path]:
+    """The paths of :func:`open_backdoor_paths` one by one, without those through a node in ``avoiding``."""
     for node in given:
         graph.require_node(node, "as conditioned on")
+    drawn, start, end = graph.graph, graph.node("treatment"), graph.node("outcome")
     held = set(given)
-    opened = held.union(*(nx.ancestors(graph.graph, node) for node in held))
-    found = [path for path in _backdoor_paths(graph) if _carries(graph.graph, path, held, opened)]
-    return sorted(found, key=lambda path: (len(path), path))
-
-
-def _backdoor_paths(graph: CausalGraph) -> Iterator[Path]:
-    treatment, outcome = graph.node("treatment"), graph.node("outcome")
-    skeleton = graph.graph.to_undirected()
-    for path in nx.all_simple_paths(skeleton, treatment, outcome):
-        if graph.graph.has_edge(path[1], treatment):
-            yield path
-
-
-def _carries(graph: nx.DiGraph, path: Path, held: set[str], opened: set[str]) -> bool:
-    """Whether no inner node of ``path`` blocks it; ``opened`` = ``held`` and all ancestors of it."""
-    for before, node, after in zip(path, path[1:], path[2:], strict=False):
-        collider = graph.has_edge(before, node) and graph.has_edge(after, node)
-        if (node not in opened) if collider else (node in held):
-            return False
-    return True
+    opened = held.union(*(nx.ancestors(drawn, node) for node in held))
+    length = [[start, cause] for cause in sorted(drawn.predecessors(start)) if cause not in avoiding]
+    while length:
+        longer = []
+        for path in length:
+            before, node = path[-2:]
+            if node == end:
+                yield path
+                continue
+            for after in sorted({*drawn.predecessors(node), *drawn.successors(node)}.difference(path, avoiding)):
+                collider = drawn.has_edge(before, node) and drawn.has_edge(after, node)
+                if (node in opened) if collider else (node not in held):
+                    longer.append([*path, after])
+        length = longer
 
 
 _ROLES_WHOLE = {"severity": "severity", "treatment": "question", "ecg": "ecg", "outcome": "answer"}

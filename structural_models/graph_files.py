@@ -1,4 +1,4 @@
-"""Reading a causal graph from a DOT, GML or YAML file."""
+"""Causal graphs as DOT, GML and YAML files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import networkx as nx
 
+from structural_models.dot_files import dot_text, read_dot
 from structural_models.errors import GraphError
-from structural_models.graph import CausalGraph, preset
+from structural_models.graph import ROLES, CausalGraph, causal_graph, preset
 
 _YAML_KEYS = {"name", "description", "edges", "nodes", "roles", "latent"}
 
@@ -42,41 +43,60 @@ def read_graph(path: str | Path) -> CausalGraph:
     return readers[file.suffix.lower()](file)
 
 
+def write_graph(graph: CausalGraph, path: str | Path) -> None:
+    """Write a graph that :func:`read_graph` reads back: .yaml, .yml, .dot, .gv or .gml.
+
+    Raises:
+        GraphError: another suffix, or a node that YAML's arrows cannot name.
+    """
+    file = Path(path)
+    writers = {".yaml": _yaml_text, ".yml": _yaml_text, ".dot": dot_text, ".gv": dot_text, ".gml": _gml_text}
+    if file.suffix.lower() not in writers:
+        raise GraphError(f"{file} is no kind of graph file; use one of {', '.join(writers)}")
+    file.write_text(writers[file.suffix.lower()](graph), encoding="utf-8")
+
+
+def _gml_text(graph: CausalGraph) -> str:
+    drawn = nx.DiGraph(name=graph.name, description=graph.description)
+    for node in sorted(graph.graph):
+        role = graph.role_of(node)
+        drawn.add_node(node, **({"role": role} if role else {}), **({"latent": 1} if node in graph.latent else {}))
+    drawn.add_edges_from(sorted(graph.graph.edges))
+    return "\n".join([*nx.generate_gml(drawn), ""])
+
+
+def _yaml_text(graph: CausalGraph) -> str:
+    import yaml
+
+    for node in graph.graph:
+        if "->" in node or node != node.strip():
+            raise GraphError(f"{node!r} cannot be a node in YAML, where '->' and outer spaces mean the arrow; use DOT")
+    spec = {
+        "name": graph.name,
+        "description": graph.description,
+        "edges": [f"{cause} -> {effect}" for cause, effect in sorted(graph.graph.edges)],
+        "nodes": sorted(nx.isolates(graph.graph)),
+        "roles": {role: graph.roles[role] for role in ROLES if role in graph.roles},
+        "latent": sorted(graph.latent),
+    }
+    return yaml.safe_dump(spec, sort_keys=False, allow_unicode=True, width=120)
+
+
 def _read_gml(file: Path) -> CausalGraph:
     try:
         graph = nx.read_gml(file)
     except (nx.NetworkXError, UnicodeDecodeError, ValueError) as error:
         raise GraphError(f"{file} cannot be read as GML: {_one_line(error)}") from error
-    return _from_attributes(file, graph)
+    return _from_attributes(file, nx.relabel_nodes(graph, str))
 
 
 def _read_dot(file: Path) -> CausalGraph:
-    try:
-        graph = nx.nx_pydot.read_dot(file)
-    except ImportError as error:
-        raise GraphError(
-            f"{file} is a DOT file, which needs the package pydot; install it or use GML or YAML"
-        ) from error
-    except Exception as error:  # pydot raises whatever its parser does
-        raise GraphError(f"{file} cannot be read as DOT: {_one_line(error)}") from error
-    return _from_attributes(file, graph)
+    return _from_attributes(file, read_dot(file))
 
 
 def _from_attributes(file: Path, graph: nx.Graph) -> CausalGraph:
-    if not graph.is_directed():
-        raise GraphError(f"{file} holds an undirected graph; a causal graph needs arrows")
-    marks = {node: {k: str(v).strip('"') for k, v in data.items()} for node, data in graph.nodes(data=True)}
-    named: dict[str, str] = {}
-    for node, data in marks.items():
-        role = data.get("role")
-        if role is None:
-            continue
-        if role in named:
-            raise GraphError(f"{file} gives the role '{role}' to both '{named[role]}' and '{node}'; choose one")
-        named[role] = node
-    latent = frozenset(node for node, data in marks.items() if data.get("latent", "").lower() in {"true", "1"})
-    about = str(graph.graph.get("description", "")).strip('"')
-    return CausalGraph(file.stem, nx.DiGraph(graph), named, latent, about)
+    about = str(graph.graph.get("description", ""))
+    return causal_graph(graph, name=str(graph.graph.get("name") or file.stem), description=about)
 
 
 def _read_yaml(file: Path) -> CausalGraph:
@@ -94,16 +114,14 @@ def _read_yaml(file: Path) -> CausalGraph:
     roles = spec.get("roles") or {}
     if not isinstance(roles, Mapping):
         raise GraphError(f"{file}: 'roles' must map each role to a node, e.g. {{treatment: question}}")
-    graph = nx.DiGraph()
-    graph.add_nodes_from(_strings(file, spec, "nodes"))
-    for text in _strings(file, spec, "edges"):
-        nodes = [part.strip() for part in text.split("->")]
-        if len(nodes) < 2 or not all(nodes):
-            raise GraphError(f"{file} has the edge '{text}'; write it as 'cause -> effect'")
-        nx.add_path(graph, nodes)
-    named = {str(role): str(node) for role, node in roles.items()}
-    latent = frozenset(_strings(file, spec, "latent"))
-    return CausalGraph(str(spec.get("name", file.stem)), graph, named, latent, str(spec.get("description", "")).strip())
+    return causal_graph(
+        _strings(file, spec, "edges"),
+        {str(role): str(node) for role, node in roles.items()},
+        latent=_strings(file, spec, "latent"),
+        name=str(spec.get("name") or file.stem),
+        description=str(spec.get("description") or "").strip(),
+        nodes=_strings(file, spec, "nodes"),
+    )
 
 
 def _strings(file: Path, spec: Mapping[str, Any], key: str) -> list[str]:

@@ -1,26 +1,34 @@
-"""From a declared graph to an estimand. The one place that speaks to DoWhy.
-
-DoWhy's back-door search knows no conditional target. A node c that is conditioned on is handed to it as a common
-cause of treatment and outcome (edges c → treatment, c → outcome): every valid set must then contain c, and, given c,
-the added edges open no path, so the sets found are exactly those that are valid together with the conditioning.
-An edge treatment → outcome is added as well; it is no back-door path, and without one DoWhy searches no set.
-"""
+"""From a declared graph to what it identifies: an adjustment, a front door, or the ID algorithm's formula."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import combinations
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import networkx as nx
 
-from structural_models import statements
+from structural_models import refusals, statements
+from structural_models.adjustment_sets import Preference, adjustment_set
+from structural_models.do_calculus import Hedge, interventional_law
 from structural_models.errors import GraphError, NotIdentified
 from structural_models.estimand import CONDITIONAL, MARGINAL, Estimand
-from structural_models.graph import CausalGraph, open_backdoor_paths
+from structural_models.expressions import Expression, Law, product, total
+from structural_models.frontdoor import frontdoor_law, frontdoor_set
+from structural_models.graph import CausalGraph
+from structural_models.identified_law import IdentifiedLaw, Strategy
+from structural_models.instruments import instruments
+from structural_models.mixed_graph import latent_projection
 
-__all__ = ["CONDITIONAL", "DEFAULT_COLUMNS", "MARGINAL", "Estimand", "NotIdentified", "identify"]
+__all__ = [
+    "CONDITIONAL",
+    "DEFAULT_COLUMNS",
+    "MARGINAL",
+    "Estimand",
+    "IdentifiedLaw",
+    "NotIdentified",
+    "identify",
+    "identify_law",
+]
 
 #: role -> column of the items table, unless the caller says otherwise.
 DEFAULT_COLUMNS = {
@@ -37,28 +45,36 @@ _ALWAYS = ("topic", "ecg", "patient")
 
 
 def identify(
-    graph: CausalGraph, *, columns: Mapping[str, str] | None = None, conditioning: Sequence[str] | None = None
+    graph: CausalGraph,
+    *,
+    columns: Mapping[str, str] | None = None,
+    conditioning: Sequence[str] | None = None,
+    method: Preference = "minimal",
 ) -> Estimand:
-    """The effect of the treatment on the outcome, in terms of what is observed.
+    """The effect of the treatment on the outcome by adjustment, in terms of what is observed.
 
     Args:
         graph: its latent nodes cannot be adjusted for.
         columns: role (or node without a role) -> column of the items table, over :data:`DEFAULT_COLUMNS`.
         conditioning: roles or nodes held at the item's own value. By default the ECG, and the topic where the graph
             has one: P(A | E, do(Q)). Without the ECG the target is marginal: P(A | do(Q)).
-
-    Returns:
-        The estimand with a smallest adjustment set; among equally small ones, one that holds the severity.
+        method: "minimal": as few nodes as possible; among equally small sets one that holds the severity.
+            "efficient": the set of smallest asymptotic variance (Rotnitzky & Smucler 2020), which may hold causes of
+            the outcome that no back-door path needs.
 
     Raises:
-        NotIdentified: no observed set closes every back-door path, or the order of the nodes rules adjustment out.
+        NotIdentified: no observed set closes every back-door path, or the order of the nodes rules adjustment out. Says
+            so where :func:`identify_law` gets by without adjustment.
         GraphError: a name in ``columns`` or ``conditioning`` that the graph does not have, or a latent conditioning.
     """
     held = _conditioning_nodes(graph, conditioning)
-    _check_order(graph, held)
-    adjustment = _adjustment_set(graph, held)
-    if adjustment is None:
-        raise NotIdentified(_why_not(graph, held))
+    _check_direction(graph)
+    _check_held(graph, held)
+    found = adjustment_set(graph, held, method)
+    if found is None:
+        raise NotIdentified(refusals.not_adjustable(graph, held, _frontdoor(graph, held) or _complete(graph, held)))
+    adjustment, best = found
+    efficiency = [statements.efficiency(graph, held, adjustment, best=best)] if method == "efficient" else []
     return Estimand(
         name=_name(graph, held),
         treatment=graph.node("treatment"),
@@ -67,10 +83,86 @@ def identify(
         conditioning=tuple(graph.key(node) for node in held),
         roles=_columns(graph, columns or {}, (*held, *adjustment)),
         formula=statements.formula(graph, held, adjustment),
-        assumptions=tuple(statements.assumptions(graph, held, adjustment)),
+        assumptions=(*statements.assumptions(graph, held, adjustment), *efficiency),
         treatment_given=tuple(
             graph.key(node) for node in statements.needed(graph, [graph.node("treatment")], (*adjustment, *held))
         ),
+    )
+
+
+def identify_law(
+    graph: CausalGraph, *, conditioning: Sequence[str] | None = None, method: Literal["auto", "complete"] = "auto"
+) -> IdentifiedLaw:
+    """The law of the outcome under do(treatment), by whatever route the graph allows.
+
+    Args:
+        graph: latent nodes are common causes nobody has measured.
+        conditioning: as for :func:`identify`; a consequence of the treatment is held at its value after do(treatment).
+        method: "auto": by adjustment where that will do, else by a front door, else by the ID algorithm. "complete":
+            by the ID algorithm (with conditions IDC), which finds a formula whenever there is one.
+
+    Raises:
+        NotIdentified: no formula in the observed nodes exists (ID is complete). Names an open path and what to measure.
+        GraphError: a name in ``conditioning`` that the graph does not have, or a latent conditioning.
+    """
+    held = _conditioning_nodes(graph, conditioning)
+    _check_direction(graph)
+    found = None
+    if method == "auto" and not statements.consequences(graph, held):
+        found = _adjusted(graph, held) or _frontdoor(graph, held)
+    found = found or _complete(graph, held)
+    if found is None:
+        raise NotIdentified(refusals.not_identified(graph, held))
+    return found
+
+
+def _adjusted(graph: CausalGraph, held: Sequence[str]) -> IdentifiedLaw | None:
+    found = adjustment_set(graph, held, "minimal")
+    if found is None:
+        return None
+    adjustment, _ = found
+    weight = [Law(adjustment, tuple(held))] if adjustment else []
+    regression = Law((graph.node("outcome"),), (*held, graph.node("treatment"), *adjustment))
+    expression = total(adjustment, product([regression, *weight]))
+    return _law(graph, held, "adjustment", adjustment, expression, statements.assumptions(graph, held, adjustment))
+
+
+def _frontdoor(graph: CausalGraph, held: Sequence[str]) -> IdentifiedLaw | None:
+    mediators = frontdoor_set(graph, held)
+    if mediators is None:
+        return None
+    assumptions = statements.frontdoor_assumptions(graph, held, mediators)
+    return _law(graph, held, "front-door", mediators, frontdoor_law(graph, held, mediators), assumptions)
+
+
+def _complete(graph: CausalGraph, held: Sequence[str]) -> IdentifiedLaw | None:
+    query = [graph.node("outcome")], [graph.node("treatment")], held
+    try:
+        expression = interventional_law(latent_projection(graph.graph, graph.latent), *query)
+    except Hedge:
+        return None
+    return _law(graph, held, "ID", (), expression, statements.complete_assumptions(graph, held, expression))
+
+
+def _law(
+    graph: CausalGraph,
+    held: Sequence[str],
+    strategy: Strategy,
+    through: tuple[str, ...],
+    expression: Expression,
+    assumptions: Iterable[str],
+) -> IdentifiedLaw:
+    return IdentifiedLaw(
+        target=statements.target(graph, held),
+        strategy=strategy,
+        treatment=graph.node("treatment"),
+        outcome=graph.node("outcome"),
+        conditioning=tuple(held),
+        through=through,
+        formula=statements.law_formula(graph, held, expression),
+        assumptions=tuple(assumptions),
+        instruments=() if statements.consequences(graph, held) else instruments(graph, held),
+        expression=expression,
     )
 
 
@@ -89,96 +181,21 @@ def _conditioning_nodes(graph: CausalGraph, conditioning: Sequence[str] | None) 
     return tuple(dict.fromkeys(nodes))
 
 
-def _check_order(graph: CausalGraph, held: Sequence[str]) -> None:
+def _check_direction(graph: CausalGraph) -> None:
     treatment, outcome = graph.node("treatment"), graph.node("outcome")
     if treatment in nx.descendants(graph.graph, outcome):
         raise NotIdentified(
             f"in graph '{graph.name}' {outcome} is a cause of {treatment}, which therefore has no effect on it to "
             f"identify; turn the arrows that lead from {outcome} to {treatment} around"
         )
-    for node in held:
-        if node in nx.descendants(graph.graph, treatment) | nx.descendants(graph.graph, outcome):
-            raise NotIdentified(
-                f"in graph '{graph.name}' {node} is a consequence of {treatment} or {outcome}, so conditioning on it "
-                f"is no adjustment; leave {node} out of the conditioning"
-            )
 
 
-def _adjustment_set(graph: CausalGraph, held: Sequence[str]) -> tuple[str, ...] | None:
-    """A smallest valid set beyond ``held``, sorted, or None."""
-    found = [candidate - set(held) for candidate in _backdoor_sets(graph, held)]
-    severity = graph.roles.get("severity", "")
-    found.sort(key=lambda candidate: (len(candidate), severity not in candidate, sorted(candidate)))
-    return tuple(sorted(found[0])) if found else None
-
-
-def _backdoor_sets(graph: CausalGraph, held: Sequence[str]) -> list[set[str]]:
-    """DoWhy's smallest back-door sets, each containing ``held``."""
-    with _quiet("dowhy"):
-        from dowhy.causal_identifier import BackdoorAdjustment, EstimandType, identify_effect_auto
-
-        treatment, outcome = graph.node("treatment"), graph.node("outcome")
-        drawn = nx.DiGraph(graph.graph)
-        drawn.add_edge(treatment, outcome)
-        drawn.add_edges_from((node, end) for node in held for end in (treatment, outcome))
-        answer = identify_effect_auto(
-            drawn,
-            [treatment],
-            [outcome],
-            sorted(graph.observed),
-            EstimandType.NONPARAMETRIC_ATE,
-            backdoor_adjustment=BackdoorAdjustment.BACKDOOR_MIN,
+def _check_held(graph: CausalGraph, held: Sequence[str]) -> None:
+    for node in statements.consequences(graph, held):
+        raise NotIdentified(
+            f"in graph '{graph.name}' {node} is a consequence of {graph.node('treatment')} or {graph.node('outcome')}, "
+            f"so conditioning on it is no adjustment; leave {node} out of the conditioning"
         )
-    if answer.estimands["backdoor"] is None:
-        return []
-    return [set(nodes) for nodes in answer.backdoor_variables.values()]
-
-
-@contextmanager
-def _quiet(package: str) -> Iterator[None]:
-    logger = logging.getLogger(package)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _why_not(graph: CausalGraph, held: Sequence[str]) -> str:
-    treatment, outcome = graph.node("treatment"), graph.node("outcome")
-    usable = graph.observed - nx.descendants(graph.graph, treatment) - {treatment, outcome}
-    paths = open_backdoor_paths(graph, held)
-    always = [path for path in paths if usable.isdisjoint(path[1:-1])]
-    closing = " and ".join(_smallest_cure(graph, held, usable))
-    if always:
-        why = f"the path {graph.path_text(always[0])} stays open whatever observed variables are adjusted for"
-    else:
-        everything = sorted(usable | set(held))
-        left = open_backdoor_paths(graph, everything)
-        why = (
-            f"{graph.path_text(paths[0])} is open, and no set of observed variables closes every back-door path at once"
-            + (f": adjusting for {', '.join(everything)} opens {graph.path_text(left[0])}" if left else "")
-        )
-    return (
-        f"{statements.target(graph, held)} is not identified in graph '{graph.name}': {why}; "
-        f"measuring {closing} would close it"
-    )
-
-
-def _smallest_cure(graph: CausalGraph, held: Sequence[str], usable: Collection[str]) -> tuple[str, ...]:
-    """The fewest latent nodes that, once measured, allow adjustment. The treatment's parents always do."""
-    treatment, outcome = graph.node("treatment"), graph.node("outcome")
-    cut = nx.DiGraph(graph.graph)
-    cut.remove_edges_from(list(graph.graph.out_edges(treatment)))
-    hidden = sorted(graph.latent - nx.descendants(graph.graph, treatment))
-    for size in range(1, len(hidden) + 1):
-        for candidate in combinations(hidden, size):
-            allowed = set(usable) | set(candidate)
-            closed = nx.find_minimal_d_separator(cut, {treatment}, {outcome}, included=set(held), restricted=allowed)
-            if closed is not None:
-                return candidate
-    return tuple(hidden)
 
 
 def _columns(graph: CausalGraph, given: Mapping[str, str], used: Sequence[str]) -> dict[str, str]:

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import networkx as nx
 
+from structural_models.expressions import Expression, free, text
 from structural_models.graph import CausalGraph, open_backdoor_paths
+
+_PATHS_NAMED = 6
 
 
 def _value(graph: CausalGraph, node: str) -> str:
@@ -39,6 +42,21 @@ def formula(graph: CausalGraph, held: Sequence[str], adjustment: Sequence[str]) 
     return f"{target(graph, held)} = {_average(graph, held, held, adjustment)}"
 
 
+def law_formula(graph: CausalGraph, held: Sequence[str], expression: Expression) -> str:
+    treatment, outcome = graph.node("treatment"), graph.node("outcome")
+    fixed = (outcome, *held, treatment)
+    idle = sorted(free(expression) - set(fixed))
+    names = {node: graph.symbol(node) for node in fixed} | {node: _value(graph, node) for node in idle}
+    values = {node: _value(graph, node) for node in graph.graph}
+    return f"{target(graph, held)} = {text(expression, names, values)}"
+
+
+def consequences(graph: CausalGraph, held: Sequence[str]) -> tuple[str, ...]:
+    """Those of ``held`` that treatment or outcome act on."""
+    after = nx.descendants(graph.graph, graph.node("treatment")) | nx.descendants(graph.graph, graph.node("outcome"))
+    return tuple(node for node in held if node in after)
+
+
 def needed(graph: CausalGraph, about: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
     """The part of ``given`` that ``about`` still depends on in the graph."""
     kept = list(given)
@@ -52,10 +70,7 @@ def needed(graph: CausalGraph, about: Sequence[str], given: Sequence[str]) -> tu
 def assumptions(graph: CausalGraph, held: Sequence[str], adjustment: Sequence[str]) -> Iterator[str]:
     treatment, outcome = graph.node("treatment"), graph.node("outcome")
     q = graph.symbol(treatment)
-    yield (
-        f"Consistency: an item asked {q} = {q.lower()} has the answer it would have had under do({q} = {q.lower()}), "
-        "and no item's question changes another item's answer."
-    )
+    yield _consistency(q)
     given = needed(graph, [treatment], (*adjustment, *held))
     condition = ", ".join(f"{graph.symbol(node)} = {_value(graph, node)}" for node in given)
     everywhere = f" and for every {', '.join(_value(graph, node) for node in given)} that occurs" if given else ""
@@ -70,11 +85,58 @@ def assumptions(graph: CausalGraph, held: Sequence[str], adjustment: Sequence[st
     yield from _role_of_the_held(graph, held, adjustment)
 
 
+def _consistency(q: str) -> str:
+    return (
+        f"Consistency: an item asked {q} = {q.lower()} has the answer it would have had under do({q} = {q.lower()}), "
+        "and no item's question changes another item's answer."
+    )
+
+
+def efficiency(graph: CausalGraph, held: Sequence[str], adjustment: Sequence[str], *, best: bool) -> str:
+    inside = "{" + ", ".join(map(graph.symbol, (*held, *adjustment))) + "}"
+    if best:
+        return f"Efficiency: no other adjustment set has a smaller asymptotic variance than {inside}."
+    return (
+        f"Efficiency: the unmeasured nodes leave open whether one set is best; {inside} has the smallest asymptotic "
+        "variance of those sets from which nothing can be left out."
+    )
+
+
+def frontdoor_assumptions(graph: CausalGraph, held: Sequence[str], mediators: Sequence[str]) -> Iterator[str]:
+    treatment, outcome = graph.node("treatment"), graph.node("outcome")
+    q, through = graph.symbol(treatment), ", ".join(mediators)
+    among = f" among items alike in {', '.join(map(graph.symbol, held))}" if held else ""
+    yield _consistency(q)
+    everything = ", ".join((through, *map(graph.symbol, held)))
+    yield f"Positivity: every {everything} that occurs does so with every {q.lower()}."
+    yield f"Exclusion: {treatment} acts on {outcome} through {through} only."
+    yield f"No confounding of {treatment} and {through}: {through} differs between questions by effect alone{among}."
+    yield f"No confounding of {through} and {outcome} beyond what {treatment} carries{among}."
+    yield from _role_of_the_held(graph, held, ())
+
+
+def complete_assumptions(graph: CausalGraph, held: Sequence[str], expression: Expression) -> Iterator[str]:
+    treatment, outcome = graph.node("treatment"), graph.node("outcome")
+    yield _consistency(graph.symbol(treatment))
+    yield "Positivity: every combination of values that the formula conditions on occurs."
+    yield "Structure: every arrow and every unmeasured common cause that the graph leaves out is indeed absent."
+    for node in consequences(graph, held):
+        yield f"Condition: {node} is a consequence of {treatment} or {outcome}, held at its value under do."
+    idle = sorted(free(expression) - {treatment, outcome, *held})
+    if idle:
+        yield f"Free choice: the formula is the same for every value of {', '.join(idle)}, which can be tested."
+    if graph.roles.get("ecg") not in consequences(graph, held):
+        yield from _role_of_the_held(graph, held, ())
+
+
 def _exchangeability(graph: CausalGraph, held: Sequence[str], adjustment: Sequence[str]) -> str:
     treatment, outcome = graph.node("treatment"), graph.node("outcome")
     among = f" among items alike in {', '.join(map(graph.symbol, held))}" if held else ""
     inside = "{" + ", ".join(map(graph.symbol, adjustment)) + "}"
-    closed = [graph.path_text(path) for path in open_backdoor_paths(graph, held)]
+    paths = open_backdoor_paths(graph, held, most=_PATHS_NAMED + 1)
+    closed = [graph.path_text(path) for path in paths[:_PATHS_NAMED]]
+    if len(paths) > _PATHS_NAMED:
+        closed.append("and every longer path")
     why = f"it closes {'; '.join(closed)}" if adjustment else "no back-door path is open"
     return f"Exchangeability: given {inside}{among}, {treatment} carries no further news of {outcome} ({why})."
 

@@ -254,7 +254,7 @@ def _remarks(comparison: dict[str, Any] | None) -> list[str]:
 def _paths(graph: CausalGraph) -> list[str]:
     from structural_models.graph import open_backdoor_paths
 
-    return [graph.path_text(path) for path in open_backdoor_paths(graph)]
+    return [graph.path_text(path) for path in open_backdoor_paths(graph, most=20)]
 
 
 def _template() -> Any:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
 import pandas as pd
 
@@ -18,16 +16,7 @@ if TYPE_CHECKING:
 
     from structural_models.graph import CausalGraph
 
-INK, GREY, OPEN, GOOD, SECOND = "#1d2733", "#8a94a0", "#c0392b", "#1f6f8b", "#d08a1d"
-#: Where the nodes of each role stand; others get the places below.
-_PLACES = {
-    "severity": (0.0, 1.0),
-    "treatment": (-1.0, 0.0),
-    "outcome": (1.0, 0.0),
-    "ecg": (1.25, 1.0),
-    "finding": (0.62, 0.55),
-    "topic": (-1.25, -0.85),
-}
+INK, GREY, GOOD, SECOND = "#1d2733", "#8a94a0", "#1f6f8b", "#d08a1d"
 
 
 @contextmanager
@@ -53,52 +42,14 @@ def _style() -> Iterator[None]:
         yield
 
 
-def graph_figure(graph: CausalGraph) -> str:
-    """The graph; arrows on an open back-door path are red, unmeasured nodes dashed."""
+def graph_figure(graph: CausalGraph, given: Collection[str] = ()) -> str:
+    """The graph; arrows on back-door paths that are open given ``given`` are red, unmeasured nodes dashed."""
+    from causalecg.reports.graph_drawing import draw_graph
     from structural_models.graph import open_backdoor_paths
 
-    paths = open_backdoor_paths(graph)
-    on_path = {frozenset(pair) for path in paths for pair in itertools.pairwise(path)}
     with _style():
-        figure = _new(5.6, 2.9)
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        places = _layout(graph)
-        for cause, effect in sorted(graph.graph.edges):
-            red = frozenset((cause, effect)) in on_path
-            axes.annotate(
-                "",
-                xy=places[effect],
-                xytext=places[cause],
-                arrowprops={
-                    "arrowstyle": "-|>",
-                    "color": OPEN if red else GREY,
-                    "linewidth": 2.2 if red else 1.3,
-                    "shrinkA": 24,
-                    "shrinkB": 24,
-                    "mutation_scale": 13,
-                },
-            )
-        for node, (x, y) in places.items():
-            box = {
-                "boxstyle": "round,pad=0.45",
-                "facecolor": "white",
-                "edgecolor": INK,
-                "linewidth": 1.2,
-                "linestyle": "--" if node in graph.latent else "-",
-            }
-            axes.text(x, y, node, ha="center", va="center", bbox=box, fontsize=10)
-        xs, ys = zip(*places.values(), strict=True)
-        axes.set_xlim(min(xs) - 0.6, max(xs) + 0.6)
-        axes.set_ylim(min(ys) - 0.35, max(ys) + 0.35)
-        return _svg(figure, "Causal graph" + (", open back-door path in red" if paths else ""))
-
-
-def _layout(graph: CausalGraph) -> dict[str, tuple[float, float]]:
-    places = {graph.roles[role]: xy for role, xy in _PLACES.items() if role in graph.roles}
-    rest = sorted(set(graph.graph) - set(places))
-    spread = nx.circular_layout(nx.path_graph(max(len(rest), 1)), scale=1.6)
-    return places | {node: (float(spread[i][0]), float(spread[i][1]) - 0.4) for i, node in enumerate(rest)}
+        label = "Causal graph" + (", open back-door path in red" if open_backdoor_paths(graph, given, most=1) else "")
+        return _svg(draw_graph(graph, given), label)
 
 
 def forest_figure(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, str]) -> str:

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+from itertools import combinations
+
 import networkx as nx
 import numpy as np
 import pytest
 
 from structural_models.errors import GraphError
-from structural_models.graph import PRESETS, CausalGraph, describe, open_backdoor_paths, preset
+from structural_models.graph import (
+    PRESETS,
+    CausalGraph,
+    causal_graph,
+    describe,
+    each_open_path,
+    open_backdoor_paths,
+    preset,
+)
 
 ROLES = {"treatment": "q", "outcome": "a"}
 
@@ -22,6 +32,35 @@ def test_presets_are_described_graphs_with_the_core_roles(name: str) -> None:
     assert graph.description.endswith(".")
     assert {"severity", "treatment", "ecg", "outcome"} <= set(graph.roles)
     assert graph.latent == {"latent_severity": {"severity"}, "finding_mediated": {"finding"}}.get(name, set())
+
+
+#: definitions.md, section 1, and DESIGN.md, section 3
+DEFINED = {
+    "reference_paper": "severity -> question, severity -> answer, ecg -> answer, question -> answer",
+    "severity_visible": "severity -> question, severity -> answer, ecg -> answer, question -> answer, severity -> ecg",
+    "finding_mediated": "severity -> finding, finding -> ecg, finding -> answer, severity -> style, topic -> answer",
+    "topic_and_style": "severity -> topic, severity -> style, severity -> ecg, severity -> answer, topic -> style, "
+    "topic -> answer, style -> answer, ecg -> answer",
+    "latent_severity": "severity -> question, severity -> answer, ecg -> answer, question -> answer, severity -> ecg",
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_have_the_arrows_of_the_definitions(name: str) -> None:
+    assert {f"{cause} -> {effect}" for cause, effect in preset(name).graph.edges} == set(DEFINED[name].split(", "))
+
+
+def test_a_graph_from_chains_pairs_and_networkx() -> None:
+    roles = {"treatment": "q", "outcome": "a", "severity": "s"}
+    chains = causal_graph(["u -> s -> q -> a", ("s", "a")], roles, nodes=["lone"], latent=["u"], name="mine")
+    drawn = nx.DiGraph([("u", "s"), ("s", "q"), ("q", "a"), ("s", "a")])
+    drawn.add_node("lone")
+    nx.set_node_attributes(drawn, {"q": "treatment", "a": "outcome"}, "role")
+    drawn.nodes["u"]["latent"] = True
+    marked = causal_graph(drawn, {"severity": "s"}, name="mine")
+    assert chains.to_dict() == marked.to_dict()
+    assert chains.latent == {"u"}
+    assert causal_graph(drawn, roles, latent=["lone"]).latent == {"u", "lone"}
 
 
 def test_presets_say_whether_the_ecg_shows_severity() -> None:
@@ -66,6 +105,21 @@ def test_open_paths_exist_exactly_where_the_cut_graph_is_not_separated() -> None
     assert min(seen.values()) >= 15
 
 
+def test_open_paths_come_one_by_one_the_shortest_first() -> None:
+    names = [f"c{i:02}" for i in range(18)]
+    edges = [*combinations(names, 2), *((name, end) for name in names for end in "qa"), ("q", "a")]
+    graph = CausalGraph("linked", nx.DiGraph(edges), ROLES)
+    paths = open_backdoor_paths(graph, most=30)
+    assert paths[:18] == [["q", name, "a"] for name in names]
+    assert {len(path) for path in paths[18:]} == {4}
+    assert paths == sorted(paths, key=lambda path: (len(path), path))
+    assert next(each_open_path(graph, avoiding=names[1:])) == ["q", "c00", "a"]
+    assert next(each_open_path(graph, avoiding=names), None) is None
+    small = graph_of("sq", "sa", "tq", "ta", "st", "qa")
+    assert open_backdoor_paths(small) == sorted(open_backdoor_paths(small), key=lambda path: (len(path), path))
+    assert open_backdoor_paths(small, most=2) == open_backdoor_paths(small)[:2]
+
+
 @pytest.mark.parametrize(
     ("build", "says"),
     [
@@ -77,6 +131,10 @@ def test_open_paths_exist_exactly_where_the_cut_graph_is_not_separated() -> None
         (lambda: graph_of("qa", latent=frozenset("a")), "outcome 'a' latent"),
         (lambda: graph_of("qa", latent=frozenset("u")), "'u' as latent"),
         (lambda: open_backdoor_paths(graph_of("qa"), ["z"]), "'z' as conditioned on"),
+        (lambda: causal_graph(nx.Graph([("q", "a")]), ROLES), "undirected"),
+        (lambda: causal_graph(["q"], ROLES), "'cause -> effect'"),
+        (lambda: causal_graph([("q", "")], ROLES), "'cause -> effect'"),
+        (lambda: CausalGraph("g", nx.DiGraph([(1, 2)]), {"treatment": 1, "outcome": 2}), "node 1; nodes are named"),
         (lambda: preset("papers"), "no preset graph is called 'papers'"),
     ],
 )

@@ -80,3 +80,63 @@ def test_in_a_cohort_without_a_scale_the_severity_is_unmeasured_and_the_open_pat
     result = CliRunner().invoke(app, ["scm", "identify", "--cohort", "bare"])
     assert isinstance(result.exception, NotIdentified)
     assert "question ← severity → answer" in str(result.exception)
+
+
+FRONT_DOOR = """
+edges: [question -> reading -> answer, habit -> question, habit -> answer]
+roles: {treatment: question, outcome: answer}
+latent: [habit]
+"""
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "pdf", "dot", "gml", "yaml"])
+def test_show_draws_or_writes_by_suffix(app: typer.Typer, suffix: str, tmp_path) -> None:
+    from structural_models.graph import preset
+    from structural_models.graph_files import read_graph
+
+    file = tmp_path / f"g.{suffix}"
+    result = CliRunner().invoke(app, ["scm", "show", "--graph", "latent_severity", "--out", str(file)])
+    assert result.exit_code == 0, result.exception
+    assert [found.name for found in tmp_path.iterdir()] == [file.name]
+    starts = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF"}
+    if suffix in starts:
+        assert file.read_bytes().startswith(starts[suffix])
+    else:
+        assert read_graph(file).to_dict() == preset("latent_severity").to_dict()
+
+
+def test_show_says_where_it_cannot_write(app: typer.Typer, tmp_path) -> None:
+    for out, says in (("g.txt", "neither a drawing nor a graph file"), ("no/g.svg", "a folder that does not exist")):
+        result = CliRunner().invoke(app, ["scm", "show", "--out", str(tmp_path / out)])
+        assert isinstance(result.exception, InputError)
+        assert says in str(result.exception) and "\n" not in str(result.exception)
+
+
+def test_show_counts_the_paths_left_open(app: typer.Typer) -> None:
+    said = CliRunner().invoke(app, ["scm", "show", "--given", "severity"]).stdout
+    assert "no open back-door path given severity" in said
+    shown = CliRunner().invoke(app, ["scm", "show", "--graph", "topic_and_style", "--given", "severity, ecg", "--json"])
+    record = json.loads(shown.stdout)
+    assert record["given"] == ["severity", "ecg"]
+    assert record["open_backdoor_paths"] == ["style ← topic → answer"]
+
+
+def test_identify_by_every_method(app: typer.Typer, tmp_path) -> None:
+    def asked(method: str, graph: str = "reference_paper") -> dict:
+        result = CliRunner().invoke(app, ["scm", "identify", "--graph", graph, "--method", method, "--json"])
+        assert result.exit_code == 0, result.exception
+        return json.loads(result.stdout)
+
+    assert asked("minimal")["estimand"]["formula"] == asked("auto")["law"]["formula"]
+    assert any(text.startswith("Efficiency") for text in asked("efficient")["estimand"]["assumptions"])
+    assert asked("complete")["law"]["strategy"] == "ID"
+    (tmp_path / "door.yaml").write_text(FRONT_DOOR)
+    assert asked("auto", str(tmp_path / "door.yaml"))["law"]["through"] == ["reading"]
+    text = (
+        CliRunner().invoke(app, ["scm", "identify", "--graph", str(tmp_path / "door.yaml"), "--method", "auto"]).stdout
+    )
+    assert "P(A | do(Q)) = Σ_reading P(reading | Q) Σ_q P(A | reading, q) P(q)" in text
+    refused = CliRunner().invoke(app, ["scm", "identify", "--graph", str(tmp_path / "door.yaml")]).exception
+    assert isinstance(refused, NotIdentified)
+    assert "identified by the front-door through reading" in str(refused)
+    assert CliRunner().invoke(app, ["scm", "identify", "--method", "all"]).exit_code == 2
