@@ -1,4 +1,4 @@
-"""From a declared graph to an estimand. The one place that speaks to DoWhy.
+"""From a declared graph to an estimand. With sensitivity/refuters.py, the only place that speaks to DoWhy.
 
 DoWhy's back-door search knows no conditional target. A node c that is conditioned on is handed to it as a common
 cause of treatment and outcome (edges c → treatment, c → outcome): every valid set must then contain c, and, given c,
@@ -114,7 +114,7 @@ def _adjustment_set(graph: CausalGraph, held: Sequence[str]) -> tuple[str, ...] 
 
 def _backdoor_sets(graph: CausalGraph, held: Sequence[str]) -> list[set[str]]:
     """DoWhy's smallest back-door sets, each containing ``held``."""
-    with _quiet("dowhy"):
+    with quiet("dowhy"):
         from dowhy.causal_identifier import BackdoorAdjustment, EstimandType, identify_effect_auto
 
         treatment, outcome = graph.node("treatment"), graph.node("outcome")
@@ -135,7 +135,8 @@ def _backdoor_sets(graph: CausalGraph, held: Sequence[str]) -> list[set[str]]:
 
 
 @contextmanager
-def _quiet(package: str) -> Iterator[None]:
+def quiet(package: str) -> Iterator[None]:
+    """Only errors of a package's logger."""
     logger = logging.getLogger(package)
     level = logger.level
     logger.setLevel(logging.ERROR)
