@@ -12,7 +12,7 @@ from structural_models.sensitivity.e_values import e_value, e_value_of_limit
 from structural_models.sensitivity.risk_ratios import StandardisedRisk, combined_risk, ratio_limits, wilson_limits
 from structural_models.treatment_cells import TreatmentCells
 
-_ROUNDING = 1e-9
+_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,14 @@ class RiskRatio:
     """P(outcome | arm) / P(outcome | the other arms), standardised to the strata in which both occur.
 
     Attributes:
-        arm, level: of the contrast whose two risks lie furthest apart, by their limits; of equal
-            ones, that of the larger ratio.
+        arm, level: of the contrast.
         crude: the same before adjusting: standardised to ``within`` alone.
-        adjusted: standardised to severity too.
+        risk, other: of the outcome with the arm and with the others, standardised to severity too.
+        adjusted: their ratio.
         low, high: 95 % limits (1 - alpha in general) that hold for all contrasts together (Bonferroni), from the score
             limits of the cells, in which rows count for less by the design effect of the bootstrap over patients. They
             allow for chance in cells without a case too.
-        contrasts: among how many it is the strongest.
+        contrasts: among how many it is one.
         e_value: of ``adjusted``.
         e_value_limit: of the limit closer to one.
     """
@@ -35,6 +35,8 @@ class RiskRatio:
     arm: object
     level: object
     crude: float
+    risk: float
+    other: float
     adjusted: float
     low: float
     high: float
@@ -49,12 +51,21 @@ class RiskRatio:
 def strongest_risk_ratio(
     cells: TreatmentCells, arms: np.ndarray, levels: np.ndarray, bootstrap: PatientBootstrap, *, alpha: float = 0.05
 ) -> RiskRatio | None:
-    """Over every arm against the others (of two arms, the second against the first) and every outcome that is frequent.
+    """The first of :func:`risk_ratios`, None where there is none."""
+    found = risk_ratios(cells, arms, levels, bootstrap, alpha=alpha)
+    return found[0] if found else None
+
+
+def risk_ratios(
+    cells: TreatmentCells, arms: np.ndarray, levels: np.ndarray, bootstrap: PatientBootstrap, *, alpha: float = 0.05
+) -> tuple[RiskRatio, ...]:
+    """Of every arm against the others (of two arms, the second against the first) and every outcome that is frequent.
 
     Args:
         arms, levels: what the codes of ``cells`` stand for.
 
-    Returns None where no stratum has two arms and a frequent outcome.
+    Returns them with the two risks that lie furthest apart first, by their limits; of equal ones, the larger ratio.
+    Empty where no stratum has two arms and a frequent outcome.
     """
     from scipy.stats import norm
 
@@ -64,30 +75,33 @@ def strongest_risk_ratio(
     if len(arms) == 2:
         made[: len(levels)] = False
     if not made.any():
-        return None
+        return ()
     critical = float(norm.ppf(1 - alpha / (2 * made.sum())))
     effect = _design_effects(contrasts, counted, bootstrap)
     risk, other = contrasts.risks(counted, critical, effect)
-    evidence = np.where(made, _distance(risk, other), -1.0)
-    # The two outcomes of a binary answer lie equally far apart; the rarer one has the larger ratio.
-    equal = made & (evidence >= evidence.max() * (1 - _ROUNDING))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.abs(np.log(risk.estimate) - np.log(other.estimate))
-    at = int(np.where(equal, logs, -1.0).argmax())
-    low, high = (float(limit[at]) for limit in ratio_limits(risk, other))
-    ratio = _ratio(risk, other, at)
+    low, high = ratio_limits(risk, other)
     before = _Contrasts.of(cells, cells.t)
     crude = before.risks(before.counted(np.ones(len(cells.f))), critical, np.ones_like(effect))
-    return RiskRatio(
-        arm=arms[at // len(levels)],
-        level=levels[at % len(levels)],
-        crude=_ratio(*crude, at),
-        adjusted=ratio,
-        low=low,
-        high=high,
-        contrasts=int(made.sum()),
-        e_value=e_value(ratio),
-        e_value_limit=e_value_of_limit(low, high),
+    # The two outcomes of a binary answer lie equally far apart, but for rounding; the rarer one has the larger ratio.
+    evidence = np.round(_distance(risk, other), _DIGITS)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.abs(np.log(risk.estimate) - np.log(other.estimate))
+    order = np.lexsort((-logs, -evidence))
+    return tuple(
+        RiskRatio(
+            arm=arms[at // len(levels)],
+            level=levels[at % len(levels)],
+            crude=_ratio(*crude, at),
+            risk=float(risk.estimate[at]),
+            other=float(other.estimate[at]),
+            adjusted=_ratio(risk, other, at),
+            low=float(low[at]),
+            high=float(high[at]),
+            contrasts=int(made.sum()),
+            e_value=e_value(_ratio(risk, other, at)),
+            e_value_limit=e_value_of_limit(float(low[at]), float(high[at])),
+        )
+        for at in order[made[order]]
     )
 
 

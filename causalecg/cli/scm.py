@@ -25,6 +25,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
+    # Its file takes the options from this one.
+    from causalecg.cli import scm_sensitivity
+
     group = typer.Typer(help="Causal graphs: what they claim, and what they identify.", no_args_is_help=True)
 
     @group.command()
@@ -71,6 +74,7 @@ def register(app: typer.Typer) -> None:
             return
         typer.echo(f"{declared.name}\n{estimand}")
 
+    scm_sensitivity.register(group)
     app.add_typer(group, name="scm")
 
 

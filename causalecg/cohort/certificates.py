@@ -94,22 +94,28 @@ def _parts(cohort: Cohort) -> Iterator[tuple[str, str, pd.DataFrame, int]]:
     """(environment, scale, training items with a severity, how many had none)."""
     import pandas as pd
 
-    from causalecg.training.pairs import has_pairs
-
     items = cohort.items[cohort.items["split"] == "train"]
     environment = items["environment"] if "environment" in items.columns else pd.Series("all", index=items.index)
     for where, rows in items.groupby(environment, sort=True):
         for scale in cohort.severity_scales:
             column = cohort.severity_column(scale)
             known = rows[rows[column] >= 0]
-            if has_pairs(known, column):
-                level = known[[f"{column}_1", f"{column}_2"]].astype(str).agg(" then ".join, axis=1)
-            else:
-                level = known[column].astype(str)
             table = known[[*TREATMENTS, QUESTION, "topic", "patient_ids"]].assign(
-                **{_SEVERITY: level, _ANSWER: known["answer"].map(lambda a: ", ".join(sorted(a)))}
+                **{
+                    _SEVERITY: severity_levels(known, column),
+                    _ANSWER: known["answer"].map(lambda a: ", ".join(sorted(a))),
+                }
             )
             yield str(where), scale, table.reset_index(drop=True), len(rows) - len(known)
+
+
+def severity_levels(items: pd.DataFrame, column: str) -> pd.Series:
+    """The level as text; where items have two ECGs, "first then second"."""
+    from causalecg.training.pairs import has_pairs
+
+    if has_pairs(items, column):
+        return items[[f"{column}_1", f"{column}_2"]].astype(str).agg(" then ".join, axis=1)
+    return items[column].astype(str)
 
 
 def _certificate(rows: pd.DataFrame, causes: bool, permutations: int, rng: np.random.Generator) -> Certificate | None:
@@ -124,7 +130,7 @@ def _certificate(rows: pd.DataFrame, causes: bool, permutations: int, rng: np.ra
         _ANSWER,
         _SEVERITY,
         within=[QUESTION],
-        groups=_patients(rows),
+        groups=patient_codes(rows),
         treatment_causes_outcome=causes,
         rng=rng,
         permutations=permutations,
@@ -140,7 +146,7 @@ def _negative_controls(rows: pd.DataFrame, permutations: int, rng: np.random.Gen
         if part.empty:
             continue
         test = independence_test(
-            part, _ANSWER, _SEVERITY, [QUESTION], rng=rng, groups=_patients(part), permutations=permutations
+            part, _ANSWER, _SEVERITY, [QUESTION], rng=rng, groups=patient_codes(part), permutations=permutations
         )
         records.append(
             {
@@ -155,7 +161,7 @@ def _negative_controls(rows: pd.DataFrame, permutations: int, rng: np.random.Gen
     return records
 
 
-def _patients(rows: pd.DataFrame) -> np.ndarray:
+def patient_codes(rows: pd.DataFrame) -> np.ndarray:
     """(rows, most patients of an item) codes, -1 = none."""
     import pandas as pd
 

@@ -94,6 +94,34 @@ def marginal_interval(
     )
 
 
+def contrast_interval(
+    cells: AnswerCells,
+    lambdas: np.ndarray,
+    bootstrap: PatientBootstrap,
+    arm: int,
+    other: int,
+    answer: int,
+    *,
+    sharp: bool = True,
+    alpha: float = 0.05,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(Λs,) limits that hold the whole of the bounds of P(answer | do(arm)) - P(answer | do(other)).
+
+    Arguments and errors as :func:`marginal_interval`.
+    """
+    grid = _checked_lambdas(lambdas)
+    if not 0 < alpha < 1:
+        raise TableError(f"alpha must lie between 0 and 1, not at {alpha}")
+    require_every_arm(cells.counts().reshape(-1, *cells.shape[-2:]))
+
+    def both(counts: np.ndarray) -> np.ndarray:
+        drawn = MarginalBounds(grid, *_bounds(counts.reshape(-1, *cells.shape[-2:]), grid, sharp))
+        return np.stack(drawn.contrast(arm, other, answer))
+
+    drawn = cells.over_patients(both, bootstrap)
+    return np.nanquantile(drawn[:, 0], alpha / 2, axis=0), np.nanquantile(drawn[:, 1], 1 - alpha / 2, axis=0)
+
+
 def critical_lambda(counts: np.ndarray, arm: int, other: int, answer: int, *, sharp: bool = True) -> float:
     """The least Λ at which P(answer | do(arm)) = P(answer | do(other)) is possible; infinite beyond :data:`MOST`.
 
