@@ -1,4 +1,5 @@
-"""Causal graphs, identification, and the estimators that work on tables: propensities, weights, balance, resampling.
+"""Causal graphs, identification, and the estimators that work on tables: propensities, weights, balance, resampling,
+sensitivity.
 
 Tables and arrays only, never a model. Nothing heavy is imported until a public name is used.
 """
@@ -30,6 +31,29 @@ _PUBLIC = {
     "independence_test": "structural_models.stratified_independence",
     "e_value": "structural_models.sensitivity.e_values",
     "e_value_of_limit": "structural_models.sensitivity.e_values",
+    "e_value_of_risks": "structural_models.sensitivity.e_values",
+    "standardised_risk": "structural_models.sensitivity.risk_ratios",
+    "ratio_limits": "structural_models.sensitivity.risk_ratios",
+    "LinearFit": "structural_models.sensitivity.linear_fit",
+    "fit_linear": "structural_models.sensitivity.linear_fit",
+    "partial_r2": "structural_models.sensitivity.robustness",
+    "robustness_value": "structural_models.sensitivity.robustness",
+    "adjusted_estimate": "structural_models.sensitivity.robustness",
+    "adjusted_error": "structural_models.sensitivity.robustness",
+    "benchmark_bound": "structural_models.sensitivity.robustness",
+    "rosenbaum_bounds": "structural_models.sensitivity.matched_pairs",
+    "sensitivity_value": "structural_models.sensitivity.matched_pairs",
+    "AnswerCells": "structural_models.sensitivity.answer_counts",
+    "MarginalBounds": "structural_models.sensitivity.marginal_sensitivity",
+    "marginal_bounds": "structural_models.sensitivity.marginal_sensitivity",
+    "marginal_interval": "structural_models.sensitivity.marginal_sensitivity",
+    "critical_lambda": "structural_models.sensitivity.marginal_sensitivity",
+    "misclassification_matrix": "structural_models.sensitivity.misclassification",
+    "corrected_counts": "structural_models.sensitivity.misclassification",
+    "misclassification_curve": "structural_models.sensitivity.misclassification",
+    "tipping_rate": "structural_models.sensitivity.misclassification",
+    "Refutations": "structural_models.sensitivity.refuters",
+    "refute_contrast": "structural_models.sensitivity.refuters",
     "holm": "structural_models.multiplicity",
     "systematic_resample": "structural_models.resampling",
     "stratified_resample": "structural_models.resampling",

@@ -155,7 +155,7 @@ def _ratio_columns(r: RiskRatio) -> str:
 def _linear_lines(linear: Linear) -> Iterator[str]:
     fit = linear.fit
     yield (
-        f"  linear fit (weighs strata by overlap): difference {fit.estimate:.3f} (s.e. {fit.robust_error:.3f}); partial "
+        f"  linear fit (strata weigh by overlap): difference {fit.estimate:.3f} (s.e. {fit.robust_error:.3f}); partial "
         f"R² {linear.partial_r2:.3f}; robustness value {linear.robustness_value:.3f}, of the 95 % limit "
         f"{linear.robustness_value_alpha:.3f}"
     )
@@ -193,8 +193,8 @@ def _misclassified_lines(found: Misclassified) -> Iterator[str]:
         f"(looked at up to {most})"
     )
     bias = "keeps its sign" if found.bias_tipping is None else f"is zero at {found.bias_tipping:.1%}"
-    strained = found.rates[found.moved > 0.01]
-    against = f"; from {strained[0]:.1%} on more than 1 % of rows contradict the rate" if len(strained) else ""
+    strained = found.rates[found.strained]
+    against = f"; from {strained[0]:.1%} on over 1 % of rows contradict the rate" if len(strained) else ""
     yield f"    confounding bias of the arm: {found.bias[0]:.3f} as recorded; {bias}{against}"
 
 

@@ -30,6 +30,7 @@ MULTIPLES = (0.1, 0.5, 1.0, 2.0)
 #: The rates run to this share of the largest that can be inverted.
 _REACH = 0.6
 _POINTS = 25
+STRAIN = 0.01
 #: DoWhy gets no more rows than these; it fits a model for every draw.
 REFUTED_ROWS = 4000
 #: Codes of the leading contrast: all other arms, the arm; other answers, the answer.
@@ -93,6 +94,11 @@ class Misclassified:
     tipping: float | None
     bias_tipping: float | None
     possible: tuple[float, float] | None
+
+    @property
+    def strained(self) -> np.ndarray:
+        """(rates,) bool: do over 1 % of rows contradict the rate, or lie in strata that lose an arm by it?"""
+        return np.asarray((self.moved > STRAIN) | (self.left_out > STRAIN))
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def e_value_figure(found: Sensitivity) -> str:
     rows = found.ratios[:MOST]
     largest = max([r.e_value for r in rows if np.isfinite(r.e_value)] + [r.e_value_limit for r in rows] + [1.5]) * 1.1
     with _style():
-        figure = _new(6.4, 1.1 + 0.32 * len(rows))
+        figure = _new(6.4, 1.3 + 0.32 * len(rows))
         axes = figure.subplots()
         for place, ratio in enumerate(rows):
             to = min(ratio.e_value, largest)
@@ -51,7 +51,7 @@ def e_value_figure(found: Sensitivity) -> str:
         axes.set_yticks(range(len(rows)), [_short(contrast_name(ratio, found.arms)) for ratio in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(0.95, largest)
-        axes.set_xlabel("risk ratio that something unmeasured needs with both question and answer")
+        axes.set_xlabel("risk ratio that something unmeasured\nneeds with both question and answer")
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
         _finished(axes, "x")
         figure.set_layout_engine("constrained")
@@ -64,18 +64,18 @@ def contour_figure(linear: Linear, name: str) -> str:
 
     rv = linear.robustness_value
     # Severity's multiples may be too strong to be drawn beside the rest.
-    inside = [b for b in linear.bounds if max(b.r2_treatment, b.r2_outcome) <= 0.9]
-    furthest = max([2 * rv, 0.02, *(1.15 * max(b.r2_treatment, b.r2_outcome) for b in inside)])
-    grid = contours(linear.fit, most=min(furthest, 0.95))
+    inside = [b for b in linear.bounds if max(b.r2_treatment, b.r2_outcome) <= 0.7]
+    furthest = max([1.4 * rv, 0.02, *(1.3 * max(b.r2_treatment, b.r2_outcome) for b in inside)])
+    grid = contours(linear.fit, most=min(furthest, 0.9))
+    steps = np.linspace(-1, 1, 11) * max(abs(linear.fit.estimate), 0.01)
     with _style():
         figure = _new(5.2, 4.4)
         axes = figure.subplots()
-        lines = axes.contour(grid.r2_treatment, grid.r2_outcome, grid.estimate, levels=9, colors=GREY, linewidths=0.9)
+        lines = axes.contour(grid.r2_treatment, grid.r2_outcome, grid.estimate, steps, colors=GREY, linewidths=0.9)
         axes.clabel(lines, fontsize=7, fmt="%.2g")
         if grid.estimate.min() < 0 < grid.estimate.max():
             axes.contour(grid.r2_treatment, grid.r2_outcome, grid.estimate, levels=[0.0], colors=OPEN, linewidths=2)
         axes.plot(0, 0, "o", color=INK, markersize=5, clip_on=False)
-        axes.annotate(f"as fitted: {linear.fit.estimate:.3f}", (0, 0), (6, 5), textcoords="offset points", fontsize=8)
         if rv < grid.r2_treatment[-1]:
             axes.plot(rv, rv, "D", color=OPEN, markersize=5)
             axes.annotate(f"robustness value {rv:.3f}", (rv, rv), (6, 5), textcoords="offset points", fontsize=8)
@@ -91,7 +91,11 @@ def contour_figure(linear: Linear, name: str) -> str:
             )
         axes.set_xlabel("share of the arm's residual variance that it explains")
         axes.set_ylabel("share of the answer's residual variance that it explains")
-        axes.set_title(_short(f"Adjusted difference, {name} (red: zero)", 80), fontsize=9, loc="left")
+        axes.set_title(
+            f"{_short(name, 60)}\ndifference once adjusted: {linear.fit.estimate:.3f} as fitted (dot), zero in red",
+            fontsize=9,
+            loc="left",
+        )
         _finished(axes, None)
         figure.set_layout_engine("constrained")
         return _svg(figure, f"Contours of the adjusted linear estimate: {name}")
@@ -172,7 +176,7 @@ def misclassification_figure(found: Misclassified, name: str) -> str:
 def refuter_figure(found: Refutations, name: str) -> str:
     """Mean and two standard deviations of every refuter's draws, beside zero and the estimate."""
     with _style():
-        figure = _new(6.4, 1.1 + 0.3 * len(found.results))
+        figure = _new(6.4, 1.3 + 0.3 * len(found.results))
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=0.9)
         axes.axvline(found.estimate, color=SECOND, linewidth=1.4, linestyle="--")
@@ -184,7 +188,7 @@ def refuter_figure(found: Refutations, name: str) -> str:
             axes.plot(result.mean, place, "o", color=colours[result.verdict], markersize=4)
         axes.set_yticks(range(len(found.results)), [_short(result.name, 60) for result in found.results])
         axes.set_ylim(len(found.results) - 0.5, -0.5)
-        axes.set_xlabel(f"risk difference (dashed: the estimate, {found.estimate:.3f}); mean ± 2 sd of the draws")
+        axes.set_xlabel(f"risk difference, mean ± 2 sd of the draws\n(dashed: the estimate, {found.estimate:.3f})")
         axes.set_title(_short(name, 80), fontsize=9, loc="left")
         _finished(axes, "x")
         figure.set_layout_engine("constrained")
