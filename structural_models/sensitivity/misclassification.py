@@ -6,7 +6,7 @@ leaves a negative count, chance or a wrong matrix is at work; the counts of grea
 negative are taken instead, and the share of rows so moved is reported.
 
 Sources: Barron 1977, "The effects of misclassification on the estimation of relative risk" (matrix method); Greenland &
-Lash 2008, "Bias analysis"; Dempster, Laird & Rubin 1977 (EM, for the likelihood).
+Lash 2008, "Bias analysis"; Dempster, Laird & Rubin 1977 (EM, for the likelihood); Varadhan & Roland 2008 (its leaps).
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from structural_models.sensitivity.answer_counts import checked_counts
 #: rate -> (true level, recorded level) probabilities.
 Family = Callable[[float], np.ndarray]
 Errors = Literal["uniform", "adjacent"]
-_STEPS = 2000
-_TOLERANCE = 1e-10
+#: EM stops here, or column by column where a step moves less than this share of it.
+_STEPS = 500
+_TOLERANCE = 1e-8
 _ROUNDING = 1e-12
 
 
@@ -192,14 +193,35 @@ def _most_likely(recorded: np.ndarray, m: np.ndarray) -> np.ndarray:
         exact = recorded @ np.linalg.inv(m)
         return np.asarray(np.clip(exact, 0.0, total))
     true = np.broadcast_to(total / len(m), recorded.shape).copy()
+    moving = np.flatnonzero(total[:, 0] > 0)
     for _ in range(_STEPS):
-        image = true @ m
-        update = true * (np.divide(recorded, image, out=np.zeros_like(recorded), where=image > 0) @ m.T)
-        moved = np.abs(update - true).max()
-        true = update
-        if moved <= _TOLERANCE * total.max():
+        seen, start = recorded[moving], true[moving]
+        once = _em_step(start, seen, m)
+        twice = _em_step(once, seen, m)
+        first, second = once - start, twice - 2 * once + start
+        far = np.sqrt(np.square(first).sum(1) / np.maximum(np.square(second).sum(1), 1e-300))[:, None]
+        # A share that is once zero would stay so.
+        leap = np.maximum(start + 2 * far * first + far**2 * second, 0.01 * twice)
+        leap *= total[moving] / leap.sum(1, keepdims=True)
+        # Where the leap is for the worse, two plain steps.
+        better = _log_likelihood(leap, seen, m) >= _log_likelihood(twice, seen, m)
+        true[moving] = np.where(better[:, None], leap, twice)
+        moving = moving[np.abs(first).max(1) > _TOLERANCE * total[moving, 0]]
+        if not len(moving):
             break
     return true
+
+
+def _em_step(true: np.ndarray, recorded: np.ndarray, m: np.ndarray) -> np.ndarray:
+    image = true @ m
+    return np.asarray(true * (np.divide(recorded, image, out=np.zeros_like(recorded), where=image > 0) @ m.T))
+
+
+def _log_likelihood(true: np.ndarray, recorded: np.ndarray, m: np.ndarray) -> np.ndarray:
+    """(columns,); recorded counts of zero add nothing."""
+    with np.errstate(divide="ignore"):
+        logs = np.log(true @ m)
+    return np.asarray(np.where(recorded > 0, recorded * logs, 0.0).sum(1))
 
 
 def _with_every_arm(counts: np.ndarray) -> np.ndarray:

@@ -108,6 +108,18 @@ def test_impossible_counts_are_replaced_by_the_likeliest_possible_ones(levels: i
             assert np.abs(mine - best.x).max() < 1e-3
 
 
+@given(st.integers(3, 5), st.integers(0, 1000))
+def test_no_level_could_be_given_more_for_a_greater_likelihood(levels: int, seed: int) -> None:
+    """Karush, Kuhn and Tucker: the slope is one in every level that has counts, and no more in the others."""
+    wrong = misclassification_matrix(levels, 0.3)
+    recorded = np.random.default_rng(seed).integers(0, 60, (1, levels, 2, 3)).astype(float) + 0.5
+    found = corrected_counts(recorded, wrong).counts
+    slope = np.einsum("tjqa,sj->tsqa", recorded / np.einsum("tsqa,sj->tjqa", found, wrong), wrong)
+    share = found / found.sum(1, keepdims=True)
+    assert slope.max() <= 1 + 1e-3
+    assert np.abs(share * (slope - 1)).max() <= 1e-4
+
+
 def test_strata_that_a_correction_empties_are_left_out_and_said() -> None:
     recorded = np.array([[[[40.0, 10.0], [3.0, 3.0]], [[12.0, 3.0], [30.0, 30.0]]]])
     curve = misclassification_curve(recorded, np.array([0.0, 0.2]), lambda rate: misclassification_matrix(2, rate))
