@@ -38,6 +38,8 @@ $(STAMP): pyproject.toml
 
 $(VENV)/.oracle: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e '.[dev,oracle]'
+	@# Its wheel asks for the whole of jupyter, which nothing here needs.
+	$(BIN)/python -m pip install --quiet --no-deps PySensemakr==0.0.8
 	@touch $@
 
 clean:

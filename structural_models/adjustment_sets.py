@@ -36,7 +36,7 @@ def adjustment_set(graph: CausalGraph, held: Sequence[str], prefer: Preference) 
     # DoWhy marks nodes with ' and ''; names of our own keep a node called A' apart from those.
     alias = {node: f"n{place}" for place, node in enumerate(sorted(graph.graph))}
     name = {short: node for node, short in alias.items()}
-    with _quiet("dowhy"):
+    with quiet("dowhy"):
         search = _search(_renamed(graph, alias), [alias[node] for node in held])
         if search is None:
             return None
@@ -97,7 +97,8 @@ def _search(graph: CausalGraph, held: Sequence[str]) -> Any | None:
 
 
 @contextmanager
-def _quiet(package: str) -> Iterator[None]:
+def quiet(package: str) -> Iterator[None]:
+    """Only errors of a package's logger."""
     logger = logging.getLogger(package)
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -260,10 +260,10 @@ def _numbers(row: dict[str, Any]) -> str:
         f"weights leave {s['severity']:.0%} of rows",
     ]
     rest = row["residual"]
-    if rest is not None and rest["adjusted"] is not None:
+    if rest is not None:
         limit = "" if rest["e_value_limit"] is None else f", limit {rest['e_value_limit']:.2f}"
         parts.append(
-            f"strongest of {rest['contrasts']} risk ratios {rest['adjusted']:.2f} "
+            f"strongest of {rest['contrasts']} risk ratios {_two(rest['adjusted'], 'infinite')} "
             f"(crude {_two(rest['crude'], 'infinite')}; E-value {_two(rest['e_value'], 'infinite')}{limit})"
         )
     return "; ".join(parts)

@@ -41,6 +41,9 @@ class Method(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
+    # Their files take the options from this one.
+    from causalecg.cli import scm_effects, scm_sensitivity
+
     group = typer.Typer(help="Causal graphs: what they claim, and what they identify.", no_args_is_help=True)
 
     @group.command()
@@ -113,9 +116,8 @@ def register(app: typer.Typer) -> None:
             return
         typer.echo(f"{declared.name}\n{found}")
 
-    from causalecg.cli import scm_effects
-
     scm_effects.register(group)
+    scm_sensitivity.register(group)
     app.add_typer(group, name="scm")
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from causalecg.reports.palette import GOOD, GREY, INK, SECOND
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from structural_models.graph import CausalGraph
-
-INK, GREY, GOOD, SECOND = "#1d2733", "#8a94a0", "#1f6f8b", "#d08a1d"
 
 
 @contextmanager

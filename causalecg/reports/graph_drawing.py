@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import networkx as nx
 import numpy as np
 
+from causalecg.reports.palette import GREY, INK, OPEN, SHADE
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from structural_models.graph import CausalGraph
 
-INK, GREY, OPEN, SHADE = "#1d2733", "#8a94a0", "#c0392b", "#dfe6ec"
 #: Where the nodes of each role stand, in inches; a graph with other nodes, or long names, is drawn in layers.
 _PLACES = {
     "severity": (0.0, 1.6),

@@ -5,9 +5,50 @@ Source: VanderWeele & Ding 2017, "Sensitivity analysis in observational research
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from math import isnan, sqrt
+from typing import Any
 
 from structural_models.errors import TableError
+from structural_models.json_values import plain
+
+
+@dataclass(frozen=True)
+class RiskRatioEValue:
+    """A ratio of standardised risks and its E-values.
+
+    Attributes:
+        risk, other: P(A = a | do(Q = q1)) and P(A = a | do(Q = q0)).
+        ratio, low, high: their ratio and its limits.
+        e_value, e_value_limit: of the ratio, and of its limit closer to one.
+    """
+
+    risk: float
+    other: float
+    ratio: float
+    low: float
+    high: float
+    e_value: float
+    e_value_limit: float
+
+    def to_dict(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = plain(asdict(self))
+        return cleaned
+
+
+def e_value_of_risks(risk: float, other: float, low: float, high: float) -> RiskRatioEValue:
+    """E-values of two risks that are standardised to the same population: never of an odds ratio or a regression.
+
+    Args:
+        risk, other: in [0, 1], not both 0.
+        low, high: limits of risk / other, e.g. of :func:`structural_models.sensitivity.risk_ratios.ratio_limits`.
+
+    Raises TableError for risks or limits that are none.
+    """
+    if not (0 <= risk <= 1 and 0 <= other <= 1 and risk + other > 0):
+        raise TableError(f"two risks must lie between 0 and 1 and not both be 0, not {risk} and {other}")
+    ratio = risk / other if other else float("inf")
+    return RiskRatioEValue(risk, other, ratio, low, high, e_value(ratio), e_value_of_limit(low, high))
 
 
 def e_value(risk_ratio: float) -> float:

@@ -5,15 +5,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structural_models.e_values import e_value, e_value_of_limit
 from structural_models.errors import TableError
 from structural_models.multiplicity import holm
+from structural_models.sensitivity.e_values import e_value, e_value_of_limit, e_value_of_risks
 
 
 def test_the_example_of_the_paper() -> None:
     """VanderWeele & Ding 2017: maternal infection and respiratory death, RR 3.9 (1.8 to 8.7) -> 7.26 and 3.0."""
     assert e_value(3.9) == pytest.approx(7.26, abs=0.005)
     assert e_value_of_limit(1.8, 8.7) == pytest.approx(3.0, abs=0.005)
+
+
+def test_of_risks_and_never_of_odds() -> None:
+    """Risks of .78 and .20 have the ratio 3.9; their odds ratio, 14.2, would have said 27.8."""
+    found = e_value_of_risks(0.78, 0.20, 1.8, 8.7)
+    assert found.ratio == pytest.approx(3.9)
+    assert (round(found.e_value, 2), round(found.e_value_limit, 1)) == (7.26, 3.0)
+    assert e_value_of_risks(0.2, 0.0, 1.5, float("inf")).to_dict()["ratio"] is None
+    for risks in ((0.0, 0.0), (1.2, 0.5), (0.5, float("nan"))):
+        with pytest.raises(TableError, match="between 0 and 1"):
+            e_value_of_risks(*risks, 1.0, 2.0)
 
 
 @given(st.floats(0.01, 100), st.floats(1.001, 2))
