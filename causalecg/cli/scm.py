@@ -25,6 +25,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
+    from causalecg.cli import scm_implications
+
     group = typer.Typer(help="Causal graphs: what they claim, and what they identify.", no_args_is_help=True)
 
     @group.command()
@@ -71,6 +73,7 @@ def register(app: typer.Typer) -> None:
             return
         typer.echo(f"{declared.name}\n{estimand}")
 
+    scm_implications.register(group)
     app.add_typer(group, name="scm")
 
 

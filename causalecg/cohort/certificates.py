@@ -124,7 +124,7 @@ def _certificate(rows: pd.DataFrame, causes: bool, permutations: int, rng: np.ra
         _ANSWER,
         _SEVERITY,
         within=[QUESTION],
-        groups=_patients(rows),
+        groups=item_patients(rows),
         treatment_causes_outcome=causes,
         rng=rng,
         permutations=permutations,
@@ -140,7 +140,7 @@ def _negative_controls(rows: pd.DataFrame, permutations: int, rng: np.random.Gen
         if part.empty:
             continue
         test = independence_test(
-            part, _ANSWER, _SEVERITY, [QUESTION], rng=rng, groups=_patients(part), permutations=permutations
+            part, _ANSWER, _SEVERITY, [QUESTION], rng=rng, groups=item_patients(part), permutations=permutations
         )
         records.append(
             {
@@ -155,7 +155,7 @@ def _negative_controls(rows: pd.DataFrame, permutations: int, rng: np.random.Gen
     return records
 
 
-def _patients(rows: pd.DataFrame) -> np.ndarray:
+def item_patients(rows: pd.DataFrame) -> np.ndarray:
     """(rows, most patients of an item) codes, -1 = none."""
     import pandas as pd
 
