@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import permutations
 from typing import Any, Literal
 
@@ -38,8 +39,8 @@ class Falsification:
         exact: whether these are all there are; else they were drawn.
         tests: independences of the graph that could be tested.
         violations: of these, how many were rejected.
-        share_no_worse: of permutations with no larger share of their independences rejected; NaN where nothing could be
-            tested.
+        share_no_worse: of permutations with no larger share of their independences rejected; NaN where that is not
+            informative.
         share_equivalent: of permutations that imply what the graph implies, so that no data can tell them apart.
         level: both shares are compared with it.
         verdict: "not informative" where ``share_equivalent`` exceeds the level or nothing could be tested; else
@@ -67,6 +68,12 @@ class NodePermutations:
     """A graph's independences, and the same with its nodes exchanged; the given order comes first.
 
     Made by :func:`node_permutations`.
+
+    Attributes:
+        graph: whose nodes were exchanged.
+        nodes: those exchanged.
+        exact: whether all orders are here.
+        claims: independences of the graph, then of each permutation.
     """
 
     graph: CausalGraph
@@ -74,10 +81,16 @@ class NodePermutations:
     exact: bool
     claims: tuple[tuple[Independence, ...], ...]
 
-    @property
-    def independences(self) -> tuple[Independence, ...]:
-        """Every independence that :meth:`judge` will ask for, once."""
-        return tuple(sorted({independence for claimed in self.claims for independence in claimed}))
+    @cached_property
+    def share_equivalent(self) -> float:
+        """Of the permutations that imply what the graph implies."""
+        holds = {one: self.graph.independent(one.first, one.second, one.given) for one in _distinct(self.claims)}
+        return float(np.mean([all(map(holds.__getitem__, claimed)) for claimed in self.claims]))
+
+    def asked(self, level: float = 0.05) -> tuple[Independence, ...]:
+        """Every independence that :meth:`judge` will ask for at this level, once: the graph's own, and those of its
+        permutations where the comparison can tell anything."""
+        return _distinct(self.claims[:1] if self.share_equivalent > level else self.claims)
 
     def judge(
         self, p_value: Callable[[Independence], float], *, level: float = 0.05, test_level: float = 0.05
@@ -89,17 +102,15 @@ class NodePermutations:
             level: of the comparison.
             test_level: an independence is violated where its p is at most this.
         """
-        p = {independence: p_value(independence) for independence in self.independences}
-        holds = {i: self.graph.independent(i.first, i.second, i.given) for i in p}
-        counts = [_violations(claimed, p, test_level) for claimed in self.claims]
-        violations, tests = counts[0]
-        equivalent = float(np.mean([all(map(holds.__getitem__, claimed)) for claimed in self.claims]))
-        # Shares of the tests that could be made, compared without rounding.
-        made = [(v, n) for v, n in counts if n]
-        no_worse = float(np.mean([v * tests <= violations * n for v, n in made])) if tests else float("nan")
+        p = {independence: p_value(independence) for independence in self.asked(level)}
+        violations, tests = _violations(self.claims[0], p, test_level)
+        informative = self.share_equivalent <= level and tests > 0
+        no_worse = float("nan")
+        if informative:
+            # Shares of the tests that could be made, compared without rounding.
+            counts = [_violations(claimed, p, test_level) for claimed in self.claims]
+            no_worse = float(np.mean([v * tests <= violations * n for v, n in counts if n]))
         verdict: Verdict = "falsified" if no_worse > level else "not falsified"
-        if equivalent > level or not tests:
-            verdict = "not informative"
         return Falsification(
             graph=self.graph.name,
             nodes=self.nodes,
@@ -108,9 +119,9 @@ class NodePermutations:
             tests=tests,
             violations=violations,
             share_no_worse=no_worse,
-            share_equivalent=equivalent,
+            share_equivalent=self.share_equivalent,
             level=level,
-            verdict=verdict,
+            verdict=verdict if informative else "not informative",
         )
 
 
@@ -160,6 +171,10 @@ def _renamed(independence: Independence, names: dict[str, str]) -> Independence:
         for side in (independence.first, independence.second, independence.given)
     )
     return Independence.of(first, second, given)
+
+
+def _distinct(claims: Sequence[tuple[Independence, ...]]) -> tuple[Independence, ...]:
+    return tuple(sorted({independence for claimed in claims for independence in claimed}))
 
 
 def _violations(claimed: Sequence[Independence], p: dict[Independence, float], level: float) -> tuple[int, int]:

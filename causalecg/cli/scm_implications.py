@@ -104,7 +104,7 @@ def _run(tests: IndependenceTests, graph: CausalGraph, exchanged: NodePermutatio
 
     from structural_models.implications import implied_independences
 
-    asked = dict.fromkeys((*implied_independences(graph).testable, *exchanged.independences))
+    asked = dict.fromkeys((*implied_independences(graph).testable, *exchanged.asked()))
     for independence in track(
         asked, "testing independences", console=Console(stderr=True), disable=not visible, transient=True
     ):

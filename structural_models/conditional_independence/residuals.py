@@ -7,7 +7,7 @@ import numpy as np
 from structural_models.cross_fitting import assign_folds
 
 #: Of the extremely randomised trees; large leaves, so that they do not memorise.
-_TREES = 100
+_TREES = 50
 _ROWS_PER_LEAF = 10
 _SHARE_OF_FEATURES = 0.3
 _PENALTIES = np.logspace(-1, 5, 13)
