@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Literal
 
 from structural_models.conditional_independence.testing import IndependenceResult, IndependenceTests
+from structural_models.errors import TableError
 from structural_models.graph import CausalGraph
 from structural_models.implications import Unseparated, implied_independences
 from structural_models.json_values import plain
@@ -61,7 +63,10 @@ def check_implications(graph: CausalGraph, tests: IndependenceTests, *, level: f
 
     That one is not contradicted does not mean that it holds: the rows may be too few, or the dependence of a kind the
     test does not see (the covariance measure sees differences in means, not in spread).
+
+    Raises TableError as :func:`require_permutations`.
     """
+    require_permutations(graph, tests.permutations, level=level)
     implied = implied_independences(graph)
     results = [tests.result(independence) for independence in implied.testable]
     adjusted = holm([result.p_value for result in results])
@@ -69,6 +74,18 @@ def check_implications(graph: CausalGraph, tests: IndependenceTests, *, level: f
         CheckedImplication(r, float(p), _verdict(r, float(p), level)) for r, p in zip(results, adjusted, strict=True)
     ]
     return ImplicationChecks(graph.name, level, tuple(checks), implied.unseparated)
+
+
+def require_permutations(graph: CausalGraph, permutations: int, *, level: float = 0.05) -> None:
+    """Raise TableError where the smallest p-value that so many permutations can give, times the number of tests, is
+    above the level: then nothing could be contradicted, however large the dependence."""
+    tests = len(implied_independences(graph).testable)
+    fewest = ceil(tests / level - 1e-9) - 1
+    if permutations < fewest:
+        raise TableError(
+            f"with {permutations} permutations none of the {tests} implications of graph '{graph.name}' could be "
+            f"contradicted at a level of {level:g} for all of them; ask for at least {fewest}"
+        )
 
 
 def _verdict(result: IndependenceResult, p: float, level: float) -> Verdict:

@@ -58,8 +58,9 @@ def register(group: typer.Typer) -> None:
         from causalecg.cohort.schema import Cohort
         from structural_models.conditional_independence.testing import IndependenceTests
         from structural_models.falsification import node_permutations
-        from structural_models.implication_checks import check_implications
+        from structural_models.implication_checks import check_implications, require_permutations
 
+        require_permutations(declared, permutations)
         opened = Cohort.open(cohort)
         rows = node_observations(
             opened, declared, columns, split=split, environment=environment, embedding=embedding, progress=not as_json

@@ -56,8 +56,11 @@ def _rate_and_regularity(size: np.ndarray, rate_hz: float) -> np.ndarray:
         return np.zeros((len(size), 2))
     lags = np.arange(shortest, longest + 1)
     found = correlation[:, lags]
-    # A multiple of the period repeats as well: the shortest lag that is nearly as good is the beat.
-    lag = (found >= 0.9 * found.max(axis=1, keepdims=True)).argmax(axis=1)
+    # A multiple of the period repeats as well: the shortest lag that is nearly as good as the best, and better than
+    # its neighbours, is the beat.
+    padded = np.pad(found, ((0, 0), (1, 1)), constant_values=-np.inf)
+    peak = (found >= padded[:, :-2]) & (found >= padded[:, 2:])
+    lag = (peak & (found >= 0.9 * found.max(axis=1, keepdims=True))).argmax(axis=1)
     variance = correlation[:, 0]
     flat = variance <= 0
     at = found[np.arange(len(found)), lag]

@@ -112,9 +112,10 @@ class IndependenceTests:
         compared = varies(stratum, sides[0]) & varies(stratum, sides[1])
         patients = len(np.setdiff1d(seen.members[compared], [-1]))
         about = IndependenceResult(independence, rows=int(compared.sum()), patients=patients)
+        if not patients:
+            return replace(about, reason="nothing can be compared: one of the two does not vary within any stratum")
         if patients < FEWEST_PATIENTS:
-            few = f"only {patients} patients can be compared" if patients else "no two rows can be compared"
-            return replace(about, reason=f"{few}; {FEWEST_PATIENTS} are needed")
+            return replace(about, reason=f"only {patients} patients can be compared; {FEWEST_PATIENTS} are needed")
         rng = np.random.default_rng([self._seed, zlib.crc32(str(independence).encode())])
         rest = [node for node in conditions if node not in levels]
         if not rest and all(map(seen.has_levels, (*independence.first, *independence.second))):

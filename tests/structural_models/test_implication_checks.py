@@ -7,6 +7,7 @@ import pytest
 
 from structural_models.conditional_independence.observations import Observations
 from structural_models.conditional_independence.testing import IndependenceTests
+from structural_models.errors import TableError
 from structural_models.graph import CausalGraph, preset
 from structural_models.implication_checks import ImplicationChecks, check_implications
 from structural_models.multiplicity import holm
@@ -71,3 +72,11 @@ def test_family_wise_error_where_all_implications_hold() -> None:
 def test_pairs_that_nothing_measured_separates_are_listed(name: str) -> None:
     checks = checked(preset(name), drawn(3, 0.0))
     assert checks.unseparated and "stays open" in checks.to_dict()["unseparated"][0]["reason"]
+
+
+def test_permutations_must_be_enough_for_the_smallest_p_to_survive_holm() -> None:
+    """Three tests: 3 / (1 + 59) = .05."""
+    seen = drawn(0, visible=0.5)
+    assert len(checked(preset("reference_paper"), seen, draws=59).contradicted) == 3
+    with pytest.raises(TableError, match="none of the 3 implications .* ask for at least 59"):
+        checked(preset("reference_paper"), seen, draws=58)
