@@ -40,6 +40,8 @@ FEWEST_PATIENTS = 20
 #: A regression must be able to leave out any patient, and all that others connect to that one, and keep so many rows.
 _LARGEST_COMPONENT = 0.5
 _FOLDS = 5
+#: Of several nodes of levels at once: combinations with fewer rows are taken together.
+_FEWEST_ROWS = 20
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,17 @@ class IndependenceTests:
         return distinct_rows(seen.table, [seen.columns[node] for node in nodes])[1]
 
     def _vector(self, nodes: Sequence[str]) -> np.ndarray:
-        """(rows, dim) numbers: levels of all level nodes together as indicators, the rest as normal scores."""
+        """(rows, dim) numbers: levels of all level nodes together as indicators (rare combinations are one), the
+        rest as normal scores."""
         seen = self.observations
         levels = [node for node in nodes if seen.has_levels(node)]
-        parts = [indicators(self._codes(levels))] if levels else []
+        parts = []
+        if levels:
+            codes = self._codes(levels)
+            rare = np.bincount(codes)[codes] < _FEWEST_ROWS
+            if len(levels) > 1 and rare.any():
+                codes = np.unique(np.where(rare, -1, codes), return_inverse=True)[1]
+            parts.append(indicators(codes))
         for node in nodes:
             if node in seen.arrays:
                 parts.append(normal_scores(np.asarray(seen.arrays[node], dtype=np.float64)))

@@ -94,6 +94,15 @@ def test_shares_are_those_of_a_walk_over_relabelled_graphs(seed: int) -> None:
     assert found.share_no_worse == pytest.approx(np.mean(known <= shares[0] + 1e-12))
 
 
+def test_permutations_of_which_nothing_could_be_tested_count_nothing() -> None:
+    """Of the three independences of two nodes given the third one cannot be tested: that leaves four of six orders."""
+    graph = CausalGraph("path", nx.DiGraph([("a", "b"), ("b", "c")]), {"treatment": "a", "outcome": "c"})
+    p = {"a ⟂ c | b": 0.5, "b ⟂ c | a": 0.01, "a ⟂ b | c": float("nan")}
+    found = node_permutations(graph, rng=RNG).judge(lambda one: p[str(one)], level=0.4)
+    assert (found.share_equivalent, found.share_no_worse) == (2 / 6, 2 / 4)
+    assert found.verdict == "falsified"
+
+
 def test_it_counts_what_dowhy_counts_given_the_same_p_values() -> None:
     gcm = pytest.importorskip("dowhy.gcm.falsify")
     from scipy.stats import chi2

@@ -62,6 +62,13 @@ def test_an_open_path_may_lead_through_a_held_collider() -> None:
     assert pair.path == "a ← u → b ← v → c"
 
 
+def test_an_open_path_may_lead_through_a_latent_collider_with_a_held_consequence() -> None:
+    edges = [("u", "x"), ("u", "l"), ("v", "l"), ("v", "y"), ("l", "m"), ("m", "x")]
+    graph = CausalGraph("g", nx.DiGraph(edges), {"treatment": "x", "outcome": "y"}, frozenset("uvl"))
+    (pair,) = (p for p in implied_independences(graph).unseparated if (p.first, p.second) == ("x", "y"))
+    assert pair.path == "x ← u → l ← v → y"
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_what_is_implied_holds_in_the_law_of_every_preset(name: str, law_of) -> None:
     graph = preset(name)
