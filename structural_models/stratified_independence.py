@@ -85,12 +85,12 @@ def independence_test(
     members = None if groups is None else checked_groups(groups, len(table))
     f, a = coded(table, first)[0], coded(table, second)[0]
     stratum = distinct_rows(table, strata)[1]
-    varies = _varies(stratum, f) & _varies(stratum, a)
-    f, a, stratum = f[varies], a[varies], np.unique(stratum[varies], return_inverse=True)[1]
+    kept = varies(stratum, f) & varies(stratum, a)
+    f, a, stratum = f[kept], a[kept], np.unique(stratum[kept], return_inverse=True)[1]
     if not len(f):
         return IndependenceTest(0.0, 0, float("nan"), 0, exchange or "rows", float("nan"))
     cells = _Cells.of(f, a, stratum)
-    held = None if members is None else members[varies]
+    held = None if members is None else members[kept]
     statistic = cells.statistic(f[None])[0]
     p_clustering = float("nan")
     if exchange == "patients":
@@ -131,7 +131,7 @@ def checked_groups(groups: np.ndarray, rows: int) -> np.ndarray:
     return np.maximum(codes.reshape(given.shape) - int((known < 0).sum()), -1).astype(np.int64)
 
 
-def _varies(stratum: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def varies(stratum: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """(rows,) bool: has the row's stratum several values?"""
     size = int(stratum.max()) + 1
     low, high = np.full(size, codes.max()), np.zeros(size, dtype=np.int64)
@@ -228,7 +228,7 @@ def _patients_exchanged(
 ) -> Iterator[np.ndarray]:
     """(some, rows) codes; patients who share a row move as one, to the place of others like them. Nothing where none
     are alike, or exchanging them changes nothing."""
-    unit = _connected(members)
+    unit = connected(members)
     order = np.lexsort((stratum, unit))
     starts = np.flatnonzero(np.r_[True, np.diff(unit[order]) > 0])
     blocks = np.split(order, starts[1:])
@@ -247,7 +247,7 @@ def _patients_exchanged(
         yield out
 
 
-def _connected(members: np.ndarray) -> np.ndarray:
+def connected(members: np.ndarray) -> np.ndarray:
     """(rows,) number of the connected component: rows are joined by the patients they share."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

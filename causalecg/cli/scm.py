@@ -42,7 +42,7 @@ class Method(StrEnum):
 
 def register(app: typer.Typer) -> None:
     # Their files take the options from this one.
-    from causalecg.cli import scm_effects, scm_sensitivity
+    from causalecg.cli import scm_effects, scm_implications, scm_sensitivity
 
     group = typer.Typer(help="Causal graphs: what they claim, and what they identify.", no_args_is_help=True)
 
@@ -118,6 +118,7 @@ def register(app: typer.Typer) -> None:
 
     scm_effects.register(group)
     scm_sensitivity.register(group)
+    scm_implications.register(group)
     app.add_typer(group, name="scm")
 
 
