@@ -68,8 +68,6 @@ _PUBLIC = {
     "tipping_rate": "structural_models.sensitivity.misclassification",
     "Refutations": "structural_models.sensitivity.refuters",
     "refute_contrast": "structural_models.sensitivity.refuters",
-    "e_value": "structural_models.e_values",
-    "e_value_of_limit": "structural_models.e_values",
     "Independence": "structural_models.implications",
     "implied_independences": "structural_models.implications",
     "Observations": "structural_models.conditional_independence.observations",
