@@ -60,28 +60,20 @@ def simulate_cohort(
     Raises:
         InputError: a bad number, an unknown regime, or ``out`` exists.
     """
-    found = find_regime(regime, rho)
+    law = find_regime(regime).law(rho, d_prime=d_prime)
     tested = items // 2 if test_items is None else test_items
     if items < 8 or tested < 1:
         raise InputError(f"a cohort needs at least 8 training items and 1 test item, not {items} and {tested}")
-    if not 0 < d_prime < np.inf:
-        raise InputError(f"d' must be positive and finite, not {d_prime}")
     require_new(Path(out))
     counts = {"train": items, "valid": max(items // 8, 200), "test": tested}
     total = sum(counts.values())
-    p = q = dial.symmetric(rho)
-    if found.name == "R8":
-        p, q = dial.symmetric(0.99), 0.5
 
     streams = np.random.SeedSequence(seed).spawn(3)
-    rng = np.random.default_rng(streams[0])
-    severity = rng.integers(0, 2, total)
-    finding = np.where(rng.random(total) < p, severity, 1 - severity)
-    style = np.where(rng.random(total) < q, severity, 1 - severity)
-    redrawn = rng.integers(0, 2, total)
-    wording = rng.choice(training_wordings(), total)
-    sigma = ST_DISTANCE / d_prime
-    amount = ST_MIDPOINT + (finding - 0.5) * ST_DISTANCE + sigma * rng.standard_normal(total)
+    world = law.draw(total, np.random.default_rng(streams[0]))
+    severity, finding, style = world.severity, world.finding, world.style
+    redrawn = world.unbiased().style
+    wording = np.array(training_wordings())[world.noise.paraphrase]
+    amount = ST_MIDPOINT + (finding - 0.5) * ST_DISTANCE + ST_DISTANCE / d_prime * world.noise.amount
 
     split = np.repeat(list(counts), list(counts.values()))
     ecg_id = np.array([f"e{i:06d}" for i in range(total)])
@@ -139,7 +131,7 @@ def simulate_cohort(
                 writer.map[a : a + len(signals)] = signals
 
     truth = {
-        "kind": "simulated", "regime": regime, "rho": rho, "p": p, "q": q, "d_prime": d_prime, "seed": seed,
+        "kind": "simulated", "regime": regime, "rho": rho, "p": law.p, "q": law.q, "d_prime": d_prime, "seed": seed,
         "oracle_accuracy": dial.oracle_accuracy(d_prime),
         "shortcut_accuracy": dial.shortcut_accuracy(d_prime, rho),
         "achieved_rho": {n: float(np.mean(finding[r] == style[r])) for n, r in rows_of.items()},
