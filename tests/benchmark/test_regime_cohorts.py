@@ -292,3 +292,20 @@ def test_on_the_command_line(tmp_path) -> None:
     record = json.loads((tmp_path / "c" / "truth.json").read_text())
     assert record["law"]["tau"] == 0.6 and record["law"]["q"] == [0.8, 0.9]
     assert record["topic_effect"] == pytest.approx(0.6 * 0.9)
+
+
+def test_the_twins_audit_counts_twins_with_an_ecg_of_their_own_only(tmp_path) -> None:
+    """Always yes is never right about both of two finding twins; of two style twins it would be."""
+    from causalecg.audits.interventions import OPPOSITE
+    from causalecg.audits.score_set import ScoreSet
+    from causalecg.audits.scoring import score
+    from causalecg.audits.suite import run_suite
+
+    cohort, _ = simulate(tmp_path / "c", "R1", items=8, test_items=1, twins=30)
+    score(
+        lambda batch: ["yes"] * len(batch), cohort, split="twins", run_id="m", out=tmp_path / "s",
+        interventions=("intact", OPPOSITE), progress=False,
+    )  # fmt: skip
+    (found,) = run_suite(ScoreSet.open(tmp_path / "s"), "twins", replicates=50)
+    row = found.table.set_index("what").loc["right about both of two twins that differ in the finding alone"]
+    assert (row["estimate"], row["items"]) == (0, 30)
