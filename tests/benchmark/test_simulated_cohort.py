@@ -64,7 +64,7 @@ def test_the_finding_is_in_the_ecg_as_strongly_as_said(tmp_path) -> None:
 
 def test_what_cannot_be_simulated_is_said(tmp_path) -> None:
     for change, says in (
-        ({"rho": 1.0}, "rho must be"), ({"regime": "R9"}, "unknown regime 'R9'"), ({"regime": "R8", "rho": 0.9}, r"rho = 0\.5 only"),
+        ({"rho": 1.0}, "rho must be"), ({"regime": "R11"}, "unknown regime 'R11'"), ({"regime": "R8", "rho": 0.9}, r"rho = 0\.5 only"),
         ({"items": 2}, "at least 8 training items"), ({"d_prime": 0}, "d' must be positive"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=says):
