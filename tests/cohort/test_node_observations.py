@@ -11,12 +11,14 @@ from causalecg.cohort.build import build_cohort
 from causalecg.cohort.ecg_embedding import FEATURES, ecg_embedding
 from causalecg.cohort.node_observations import node_observations
 from causalecg.cohort.schema import Cohort
+from causalecg.cohort.statements import statements_cohort
 from causalecg.errors import InputError
 from structural_models.conditional_independence.testing import IndependenceTests
 from structural_models.graph import CausalGraph, preset
 from structural_models.implication_checks import check_implications
 
 SIMULATED = {"severity": "severity_simulated", "treatment": "style"}
+TOPICS = ("1AVB", "AFIB", "IMI", "LAFB", "LVH", "NDT")
 BURDEN = {"severity": "severity_burden", "treatment": "question_id"}
 
 
@@ -107,3 +109,26 @@ def test_splits_and_environments(asked: Cohort, simulated: Cohort) -> None:
         node_observations(simulated, preset("reference_paper"), SIMULATED, environment="x")
     with pytest.raises(InputError, match="no items in split nowhere"):
         node_observations(simulated, preset("reference_paper"), SIMULATED, split="nowhere")
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_real_ecgs_contradict_the_reference_paper_and_style_given_severity_does_not(real_data, tmp_path) -> None:
+    """Style was assigned by us from the severity (acuity), so E ⟂ F | S holds by design; E ⟂ S is nature's."""
+    statements_cohort(tmp_path / "c", ptbxl=real_data / "ptbxl", rho=0.8, topics=TOPICS, progress=False)
+    cohort = Cohort.open(tmp_path / "c")
+    found = {}
+    for scale in ("acuity", "burden"):
+        columns = {"severity": f"severity_{scale}", "treatment": "style"}
+        for name in ("reference_paper", "severity_visible"):
+            rows = node_observations(cohort, preset(name), columns)
+            tests = IndependenceTests(rows.observations, rng=np.random.default_rng(0), permutations=199)
+            checks = check_implications(preset(name), tests).checks
+            found |= {(scale, str(c.result.independence)): c.verdict for c in checks}
+    assert (
+        found["acuity", "ecg ⟂ {question, severity}"] == found["burden", "ecg ⟂ {question, severity}"] == "contradicted"
+    )
+    assert found["acuity", "ecg ⟂ severity"] == found["burden", "ecg ⟂ severity"] == "contradicted"
+    assert found["acuity", "ecg ⟂ question | severity"] == "not contradicted"
+    # The other scale is not what the style was assigned from.
+    assert found["burden", "ecg ⟂ question | severity"] == "contradicted"
