@@ -1,8 +1,8 @@
 """A model with a latent node, fitted by its marginal likelihood; and why its interval must not stand alone.
 
 The latent node is summed out exactly, all tables get Dirichlet priors, and the posterior is approximated by a normal
-law with independent coordinates. It concentrates whether or not the target is identified: the likelihood is flat along a
-ridge, and where on it the posterior comes to lie is said by the prior and the number of latent levels. So there is no
+law with independent coordinates. It concentrates whether or not the target is identified: the likelihood is flat along
+a ridge, and where on it the posterior comes to lie is said by the prior and the number of latent levels. So there is no
 result without a label, and none at all unless somebody says what is to identify the target.
 """
 

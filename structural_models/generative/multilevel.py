@@ -1,13 +1,16 @@
 """P(A | do(Q)) of many question templates by a multilevel logistic answer model, with the whole posterior.
 
     answers in cell (s, q) ~ Binomial(rows, expit(θ_sq)),   θ_sq ~ Normal(α + β_s + γ_q, σ)
-    β_s ~ Normal(0, σ_stratum),  γ_q ~ Normal(0, σ_arm),  α ~ Normal(0, 2.5),  each σ ~ HalfNormal(1)
+    β_s ~ Normal(0, σ_stratum),  γ_q ~ Normal(0, σ_arm),  α ~ Normal(0, 2.5),  each σ ~ Gamma(2, 2)
 
 Templates with few rows borrow from the others; with many rows a cell speaks for itself. The rows enter as one count
 per cell, so the time does not depend on how many there are. The shares of the strata have the posterior of the Bayesian
 bootstrap (Rubin 1981), Dirichlet(rows of each stratum), independent of the θ.
 
-Source: Gelman & Hill 2007, "Data Analysis Using Regression and Multilevel/Hierarchical Models", chapters 14-15.
+The prior of the σ is zero at zero, so that a few strata or templates are not declared all alike.
+
+Source: Gelman & Hill 2007, "Data Analysis Using Regression and Multilevel/Hierarchical Models", chapters 14-15; the
+prior: Chung et al. 2013, "A nondegenerate penalized likelihood estimator for variance parameters in multilevel models".
 """
 
 from __future__ import annotations
@@ -134,7 +137,7 @@ def _scale(rows: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _program(rows: np.ndarray, hits: np.ndarray) -> Any:
-    """The Pyro model; its site "theta" is (strata, arms), in standard errors from the log-odds of the cell's own rows."""
+    """The Pyro model; its site "theta" is (strata, arms), in standard errors from the log-odds of a cell's own rows."""
     import pyro
     import pyro.distributions as dist
     import torch
@@ -144,7 +147,9 @@ def _program(rows: np.ndarray, hits: np.ndarray) -> Any:
     zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
 
     def program() -> None:
-        sigma = {name: pyro.sample(f"sigma_{name}", dist.HalfNormal(one)) for name in ("stratum", "arm", "cell")}
+        sigma = {
+            name: pyro.sample(f"sigma_{name}", dist.Gamma(2 * one, 2 * one)) for name in ("stratum", "arm", "cell")
+        }
         alpha = pyro.sample("alpha", dist.Normal(zero, 2.5 * one))
         # Unit effects times their scale: the geometry stays tame where a scale is small.
         beta = sigma["stratum"] * pyro.sample("stratum", dist.Normal(zero, one).expand([len(rows), 1]).to_event(2))
@@ -195,7 +200,7 @@ def _by_nuts(rows: np.ndarray, hits: np.ndarray, draws: int, warmup: int, rng: n
 
     with seeded(rng):
         program = _program(rows, hits)
-        kernel = NUTS(program, init_strategy=_start(rows), jit_compile=True, ignore_jit_warnings=True)
+        kernel = NUTS(program, init_strategy=_start(rows), jit_compile=True, ignore_jit_warnings=True, max_tree_depth=7)
         chain = MCMC(kernel, num_samples=draws, warmup_steps=warmup, disable_progbar=True)
         chain.run()
         theta = chain.get_samples()["theta"]
