@@ -107,9 +107,7 @@ def _log_probability(scm: StructuralCausalModel, seen: Mapping[str, Any]) -> flo
         run(scm, nodes=nodes)
 
     data = {name: _tensor(scm, name, value) for name, value in seen.items()}
-    # The natural values of what is intervened on reach nothing; hidden, a quantity among them needs no enumeration.
-    hidden = pyro.poutine.block(program, hide=list(scm.interventions))
-    enumerated = config_enumerate(pyro.poutine.condition(hidden, data=data))
+    enumerated = config_enumerate(pyro.poutine.condition(program, data=data))
     with seeded(np.random.default_rng(0)), warnings.catch_warnings():
         # Where all is given, Pyro warns that there is nothing to enumerate.
         warnings.filterwarnings("ignore", message="TraceEnum_ELBO found no sample sites", category=UserWarning)

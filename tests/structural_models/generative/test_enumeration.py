@@ -14,7 +14,7 @@ from structural_models.errors import GraphError, TableError
 from structural_models.generative.mechanisms import CategoricalTable, LinearGaussian, bernoulli_logit
 from structural_models.generative.model import StructuralCausalModel
 from structural_models.generative.program import enumerated_law
-from structural_models.graph import preset
+from structural_models.graph import CausalGraph, preset
 
 
 @settings(max_examples=40, deadline=None)
@@ -76,6 +76,19 @@ def test_pyro_agrees_where_a_quantity_is_seen_or_set() -> None:
         scm.law("ecg")
 
 
+def test_a_quantity_that_do_cuts_off_need_not_be_integrated_over() -> None:
+    graph = CausalGraph("g", nx.DiGraph([("e", "q"), ("q", "a")]), {"treatment": "q", "outcome": "a"})
+    answer = bernoulli_logit(0.0, {"q": [-1.0, 1.0]})
+    scm = StructuralCausalModel(
+        graph, {"e": LinearGaussian(0.0, {}, 1.0), "q": bernoulli_logit(0.0, {"e": 1.0}), "a": answer}
+    )
+    expected = 1 / (1 + np.exp(np.array([1.0, -1.0])))
+    for law in (scm.law, lambda node, do: enumerated_law(scm, node, do=do)):
+        assert [law("a", do={"q": q})[1] for q in (0, 1)] == pytest.approx(list(expected), abs=1e-12)
+    with pytest.raises(GraphError, match="'e' is a quantity that the probability depends on"):
+        scm.law("a", given={"q": 1})
+
+
 def test_do_is_back_door_adjustment_on_random_graphs(model_of) -> None:
     """Adjusting the observational law for a separating set gives the interventional one; seeing does not."""
     adjusted = confounded = 0
@@ -103,8 +116,6 @@ def test_do_is_back_door_adjustment_on_random_graphs(model_of) -> None:
 
 def test_the_tools_of_the_toy(toy) -> None:
     """Fitted to a table in exact proportions, the model gives the law the table was made of."""
-    from structural_models.graph import CausalGraph
-
     edges = [("severity", "style"), ("severity", "ecg"), ("severity", "answer"), ("style", "answer"), ("ecg", "answer")]
     graph = CausalGraph("toy", nx.DiGraph(edges), {"treatment": "style", "outcome": "answer"})
     scm = StructuralCausalModel.fit(graph, toy.table)
