@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from causalecg.cohort.certificates import QUESTION, TREATMENTS, patient_codes
+from causalecg.cohort.certificates import QUESTION, TREATMENTS, answer_sets, patient_codes, severity_levels
 from causalecg.cohort.ecg_embedding import ecg_embedding
 from causalecg.cohort.schema import Cohort
 from causalecg.cohort.severity import SCALES
@@ -81,7 +81,7 @@ def node_observations(
         if role == "severity":
             names[node] = _SEVERITY
         elif role == "outcome":
-            rows = rows.assign(**{_ANSWER: rows["answer"].map(lambda given: ", ".join(sorted(given)))})
+            rows = rows.assign(**{_ANSWER: answer_sets(rows)})
             names[node] = _ANSWER
         elif role == "treatment":
             names[node] = _treatment(rows, columns["treatment"]) if fixed else columns["treatment"]
@@ -124,20 +124,14 @@ def _rows(cohort: Cohort, split: str, environment: str | None) -> pd.DataFrame:
 
 
 def _with_severity(cohort: Cohort, rows: pd.DataFrame, column: str) -> tuple[pd.DataFrame, list[str]]:
-    from causalecg.training.pairs import has_pairs
-
     known = rows[rows[column] >= 0].reset_index(drop=True)
     if known.empty:
         raise InputError(
             f"no item of cohort {cohort.path} in this split has a severity in {column}; name another scale"
         )
-    if has_pairs(known, column):
-        level = known[[f"{column}_1", f"{column}_2"]].astype(str).agg(" then ".join, axis=1)
-    else:
-        level = known[column].astype(str)
     lost = len(rows) - len(known)
     told = [f"{lost:,} items without a severity are left out"] if lost else []
-    return known.assign(**{_SEVERITY: level}), told
+    return known.assign(**{_SEVERITY: severity_levels(known, column)}), told
 
 
 def _treatment(rows: pd.DataFrame, declared: str) -> str:
