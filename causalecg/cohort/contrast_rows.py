@@ -56,9 +56,9 @@ class ContrastRows:
 def contrast_rows(cohort: Cohort, split: str, severity: str, treatment: str) -> ContrastRows:
     """The items of a split whose severity is defined.
 
-    A style or wording is compared within the canonical question, since severity leaves out what a question is about and
-    so is another variable for every topic; anything else over all questions. Environments are held fixed too. Where all
-    styles are the same, wordings are compared.
+    Severity leaves out what a question is about and so is another variable for every topic: a style or wording is
+    compared within the canonical question, anything else within the topic and among questions of the same candidate
+    answers. Environments are held fixed too. Where all styles are the same, wordings are compared.
 
     Args:
         severity, treatment: columns of the items table.
@@ -73,7 +73,7 @@ def contrast_rows(cohort: Cohort, split: str, severity: str, treatment: str) -> 
     known = items[items[severity] >= 0]
     if known.empty:
         raise InputError(f"no item of split {split} in {cohort.path} has a severity in '{severity}'; choose another")
-    within = [QUESTION] if treatment in TREATMENTS else []
+    within = [QUESTION] if treatment in TREATMENTS else ["topic", "candidates"]
     if treatment in TREATMENTS:
         treatment = next((name for name in (treatment, *TREATMENTS) if known[name].nunique() > 1), treatment)
     if known[treatment].nunique() < 2:
@@ -81,7 +81,9 @@ def contrast_rows(cohort: Cohort, split: str, severity: str, treatment: str) -> 
     if "environment" in known.columns and known["environment"].nunique() > 1:
         within = ["environment", *within]
     table = known.assign(
-        severity_level=severity_levels(known, severity), answer_set=known["answer"].map(lambda a: ", ".join(sorted(a)))
+        severity_level=severity_levels(known, severity),
+        answer_set=known["answer"].map(lambda a: ", ".join(sorted(a))),
+        candidates=known["candidates"].map(lambda c: ", ".join(sorted(c))),
     ).reset_index(drop=True)
     s, levels = coded(table, "severity_level")
     arm, arms = coded(table, treatment)
