@@ -106,7 +106,7 @@ def write_sensitivity(out: Path, found: Sensitivity, record: dict[str, object]) 
 
 def sensitivity_lines(found: Sensitivity) -> Iterator[str]:
     """The tables, line by line."""
-    held = f" within {' and '.join(found.within)}" if found.within else ""
+    held = f" within {', '.join(found.within)}" if found.within else ""
     missing = f"; {found.without_severity:,} items without a severity left out" if found.without_severity else ""
     yield (
         f"split {found.split}: {found.items:,} items of {found.patients:,} patients; {found.treatment}{held}, adjusted "
@@ -131,9 +131,10 @@ def sensitivity_lines(found: Sensitivity) -> Iterator[str]:
 
 def _ratio_lines(found: Sensitivity) -> Iterator[str]:
     from causalecg.cohort.sensitivity import contrast_name
+    from causalecg.reports.figures import _short as shortened
 
     shown = found.ratios[:SHOWN]
-    names = [contrast_name(ratio, found.arms) for ratio in shown]
+    names = [shortened(contrast_name(ratio, found.arms), 60) for ratio in shown]
     width = max(map(len, names))
     total = shown[0].contrasts
     yield f"standardised risks and E-values (limits hold for all {total} contrasts together)"

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causalecg.cohort.certificates import QUESTION, TREATMENTS, patient_codes, severity_levels
-from causalecg.errors import InputError
+from causalecg.cohort.treated_items import ANSWER, SEVERITY, treated_items
 
 if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
@@ -54,48 +53,24 @@ class ContrastRows:
 
 
 def contrast_rows(cohort: Cohort, split: str, severity: str, treatment: str) -> ContrastRows:
-    """The items of a split whose severity is defined.
-
-    A style or wording is compared within the canonical question, since severity leaves out what a question is about and
-    so is another variable for every topic; anything else over all questions. Environments are held fixed too. Where all
-    styles are the same, wordings are compared.
-
-    Args:
-        severity, treatment: columns of the items table.
-
-    Raises InputError where the split has no such items, or there is nothing to compare.
-    """
+    """The items of :func:`causalecg.cohort.treated_items.treated_items`, with ``severity`` and ``treatment`` columns of
+    the items table, as codes."""
     from structural_models.tabulation import coded, distinct_rows
 
-    items = cohort.split(split)
-    if treatment not in items.columns:
-        raise InputError(f"cohort {cohort.path} has no column '{treatment}' for the treatment")
-    known = items[items[severity] >= 0]
-    if known.empty:
-        raise InputError(f"no item of split {split} in {cohort.path} has a severity in '{severity}'; choose another")
-    within = [QUESTION] if treatment in TREATMENTS else []
-    if treatment in TREATMENTS:
-        treatment = next((name for name in (treatment, *TREATMENTS) if known[name].nunique() > 1), treatment)
-    if known[treatment].nunique() < 2:
-        raise InputError(f"'{treatment}' has one value in split {split} of {cohort.path}; there is nothing to compare")
-    if "environment" in known.columns and known["environment"].nunique() > 1:
-        within = ["environment", *within]
-    table = known.assign(
-        severity_level=severity_levels(known, severity), answer_set=known["answer"].map(lambda a: ", ".join(sorted(a)))
-    ).reset_index(drop=True)
-    s, levels = coded(table, "severity_level")
-    arm, arms = coded(table, treatment)
-    answer, answers = coded(table, "answer_set")
+    found = treated_items(cohort, split, severity.removeprefix("severity_"), treatment)
+    s, levels = coded(found.table, SEVERITY)
+    arm, arms = coded(found.table, found.treatment)
+    answer, answers = coded(found.table, ANSWER)
     return ContrastRows(
-        held=distinct_rows(table, within)[1],
+        held=distinct_rows(found.table, found.within)[1],
         severity=s,
         arm=arm,
         answer=answer,
         severities=tuple(map(str, levels.values)),
         arms=tuple(map(str, arms.values)),
         answers=tuple(map(str, answers.values)),
-        patients=patient_codes(table),
-        treatment=treatment,
-        within=tuple(within),
-        without_severity=len(items) - len(known),
+        patients=found.patients,
+        treatment=found.treatment,
+        within=found.within,
+        without_severity=found.without_severity,
     )

@@ -31,6 +31,8 @@ MULTIPLES = (0.1, 0.5, 1.0, 2.0)
 _REACH = 0.6
 _POINTS = 25
 STRAIN = 0.01
+#: In the level of a pair of severities.
+_PAIR = " then "
 #: DoWhy gets no more rows than these; it fits a model for every draw.
 REFUTED_ROWS = 4000
 #: Codes of the leading contrast: all other arms, the arm; other answers, the answer.
@@ -171,7 +173,7 @@ def cohort_sensitivity(
         simulations: draws of each of DoWhy's refuters; 0 = none of them.
         step: called with what is done next.
 
-    Raises InputError where there is nothing to compare.
+    Raises InputError where there is nothing to compare, or levels have no neighbours for adjacent errors.
     """
     from structural_models.patient_bootstrap import PatientBootstrap
     from structural_models.residual_association import risk_ratios
@@ -179,6 +181,10 @@ def cohort_sensitivity(
 
     step("standardised risks")
     rows = contrast_rows(cohort, split, cohort.severity_column(scale), treatment)
+    if errors == "adjacent" and any(_PAIR in level for level in rows.severities):
+        raise InputError(
+            f"items of {cohort.path} have pairs of severities, which have no neighbours; use uniform errors"
+        )
     rngs = np.random.default_rng(seed).spawn(4)
     cells = TreatmentCells(f=rows.arm, a=rows.answer, s=_numbered(rows.stratum), t=rows.held)
     every = PatientBootstrap.of(rows.patients, len(rows), REPLICATES, rng=rngs[0])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from causalecg.cohort.schema import Cohort
 
-SEVERITY, ANSWER, ECGS = "severity_level", "answer_set", "ecgs"
+SEVERITY, ANSWER, CANDIDATES = "severity_level", "answer_set", "candidate_answers"
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,14 @@ def treated_items(
 ) -> TreatedItems:
     """The items of a split with something to compare.
 
-    A style or wording is compared within the canonical question, where styles are all the same the wording instead. A
-    question is compared with others of as many ECGs; severity must be the same variable for all of them, so questions
-    about statements, whose severity leaves these out, are left out. Environments are held fixed.
+    A style or wording is compared within the canonical question; where styles are all the same, the wording instead.
+    Anything else (the question) is compared within the topic and among questions of the same candidate answers.
+    Severity must be one variable for all that are compared, so questions about statements, whose severity leaves these
+    out, are left out there. Environments are held fixed.
 
     Args:
         scale: of severity.
-        treatment: "style", "wording_id" or "question_id".
+        treatment: column: "style", "wording_id", or e.g. "question_id".
         others: further columns of the items that the table is to have.
 
     Raises InputError where there is nothing to compare, and says why.
@@ -63,15 +64,15 @@ def treated_items(
     known = items[items[column] >= 0]
     if known.empty:
         raise InputError(f"no item of split {split} in {cohort.path} has a severity on the scale '{scale}'")
-    known = known.assign(**{ECGS: [("one", "two")[len(ids) - 1] for ids in known["ecg_ids"]]})
-    if treatment == QUESTION:
+    if treatment not in TREATMENTS:
         own = _has_severity_of_its_own(known, scale)
         if own.all():
             raise InputError(
                 f"every question of {cohort.path} has a severity of its own, which leaves out what it is about: asking "
                 "one cannot be compared with asking another; compare wordings within each"
             )
-        known, within = known[~own], [ECGS]
+        known = known[~own].assign(**{CANDIDATES: lambda rows: rows["candidates"].map(", ".join)})
+        within = ["topic", CANDIDATES]
     else:
         within = [QUESTION]
         treatment = next((name for name in (treatment, *TREATMENTS) if known[name].nunique() > 1), treatment)

@@ -159,19 +159,32 @@ def test_what_cannot_be_compared_is_refused(cohort: Cohort) -> None:
     ):
         with pytest.raises(InputError, match=says):
             cohort_sensitivity(replace(cohort, items=changed), "simulated", simulations=0)
+    second = items.assign(severity_simulated_1=items["severity_simulated"], severity_simulated_2=1)
+    with pytest.raises(InputError, match="pairs of severities"):
+        cohort_sensitivity(replace(cohort, items=second), "simulated", errors="adjacent", simulations=0)
     with pytest.raises(InputError, match="no severity scale 'acuity'"):
         cohort_sensitivity(cohort, "acuity", simulations=0)
 
 
 @pytest.mark.realdata
 @pytest.mark.slow
-def test_real_questions_differ_in_wording_only_by_chance(real_data: Path, tmp_path: Path, few_replicates) -> None:
-    """Rewordings of ECG-QA are assigned by split, not by severity: no limit should leave one."""
+def test_real_wordings_go_with_no_answer(real_data: Path, tmp_path: Path, few_replicates: pytest.MonkeyPatch) -> None:
+    """Rewordings of ECG-QA are assigned by split, not by severity, and mean the same."""
     from causalecg.cohort.build import build_cohort
 
-    build_cohort(tmp_path / "c", real_data / "ptbxl", real_data / "ecgqa" / "ptbxl", form="paraphrased", progress=False)
-    opened = Cohort.open(tmp_path / "c")
-    found = cohort_sensitivity(opened, opened.severity_scales[0], split="train", simulations=0)
-    assert found.treatment == "wording_id"
-    # One chance in twenty that some limit does.
+    ptbxl, ecgqa = real_data / "ptbxl", real_data / "ecgqa" / "ptbxl"
+    opened = Cohort.open(build_cohort(tmp_path / "c", ptbxl=ptbxl, ecgqa=ecgqa, progress=False))
+    found = cohort_sensitivity(opened, "acuity", simulations=0)
+    assert (found.treatment, found.within) == ("wording_id", ("environment", "question_id"))
+    # Limits of 95 % for all contrasts together.
     assert found.ratios[0].e_value_limit < 1.5
+
+
+def test_questions_are_compared_within_a_topic_and_its_candidates(cohort: Cohort) -> None:
+    items = cohort.items.copy()
+    items["question_id"] = np.where(np.arange(len(items)) % 2, "first", "second")
+    items["topic"] = np.where(np.arange(len(items)) % 4 < 2, "one", "other")
+    rows = contrast_rows(replace(cohort, items=items), "train", "severity_simulated", "question_id")
+    assert rows.within == ("topic", "candidates") and rows.arms == ("first", "second")
+    train = items[items["split"] == "train"]
+    assert rows.shape[0] == 2 and pd.crosstab(rows.held, train["topic"].to_numpy()).to_numpy().min() == 0

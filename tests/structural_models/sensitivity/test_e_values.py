@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structural_models.errors import TableError
@@ -27,6 +27,7 @@ def test_of_risks_and_never_of_odds() -> None:
             e_value_of_risks(*risks, 1.0, 2.0)
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 100), st.floats(1.001, 2))
 def test_what_it_means(ratio: float, more: float) -> None:
     """A confounder of that strength with both sides has the bounding factor E E / (2 E - 1) = RR; of less, less."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.optimize import linprog
@@ -16,7 +16,8 @@ tables = hnp.arrays(np.int64, (3, 3, 2), elements=st.integers(1, 9))
 
 
 def by_linear_programme(n: np.ndarray, arm: int, answer: int, factor: float, sharp: bool, sign: float) -> float:
-    """Every row of the arm has a weight of its own; the ratio is made linear as in Charnes & Cooper 1962."""
+    """Every row of the arm has a weight of its own; the ratio is made linear as in Charnes & Cooper 1962. The solver
+    keeps constraints to 1e-7."""
     strata, a = np.nonzero(n[:, arm] > 0)
     stratum = np.repeat(strata, n[strata, arm, a])
     case = np.repeat(a, n[strata, arm, a]) == answer
@@ -36,15 +37,17 @@ def by_linear_programme(n: np.ndarray, arm: int, answer: int, factor: float, sha
     return -sign * found.fun
 
 
+@settings(deadline=None, max_examples=40)
 @given(tables, st.floats(1, 8), st.booleans())
 def test_bounds_solve_the_linear_programme(n: np.ndarray, factor: float, sharp: bool) -> None:
     found = marginal_bounds(n, np.array([factor]), sharp=sharp)
     for arm, answer in ((0, 1), (2, 0)):
         for side, sign in ((found.low, -1.0), (found.high, 1.0)):
             wanted = by_linear_programme(n, arm, answer, factor, sharp, sign)
-            assert side[0, arm, answer] == pytest.approx(wanted, abs=1e-7)
+            assert side[0, arm, answer] == pytest.approx(wanted, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(tables)
 def test_they_start_at_the_estimate_widen_and_the_sharp_ones_lie_within(n: np.ndarray) -> None:
     grid = np.array([1.0, 1.2, 2.0, 5.0, 100.0])
@@ -98,7 +101,7 @@ def cells_of(rows: int, seed: int = 0) -> AnswerCells:
 
 
 def test_the_interval_holds_the_bounds_and_is_as_wide_as_the_delta_method_says() -> None:
-    cells, replicates = cells_of(3000), 400
+    cells, replicates = cells_of(3000), 2000
     bootstrap = PatientBootstrap.of(None, 3000, replicates, rng=np.random.default_rng(0))
     grid = np.array([1.0, 2.0])
     inner, outer = marginal_bounds(cells.counts(), grid), marginal_interval(cells, grid, bootstrap)
@@ -109,8 +112,9 @@ def test_the_interval_holds_the_bounds_and_is_as_wide_as_the_delta_method_says()
     do = share @ p
     variance = share**2 @ (p * (1 - p) / by_arm) + share @ (p - do) ** 2 / n.sum()
     width = (outer.high - outer.low)[0, :, 1] / (2 * 1.96 * np.sqrt(variance))
-    # A percentile of 400 has a relative error of sqrt(.025 .975 / 400) / (1.96 phi(1.96)) = .068, each of two sides.
-    assert np.abs(width - 1).max() < 3 * 0.068
+    # A percentile of 2,000 has a relative error of sqrt(.025 .975 / 2000) / (1.96 phi(1.96)) = .030; two of them make up
+    # a width.
+    assert np.abs(width - 1).max() < 3 * 0.030 / np.sqrt(2)
 
 
 @pytest.mark.slow
@@ -123,7 +127,7 @@ def test_the_interval_covers() -> None:
         bootstrap = PatientBootstrap.of(None, 600, 200, rng=np.random.default_rng(seed))
         found = marginal_interval(cells_of(600, seed), np.array([2.0]), bootstrap)
         held += ((found.low <= wanted.low) & (wanted.high <= found.high))[0, :, 1]
-    assert (held / 400 >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 400) - 0.01).all()
+    assert (held / 400 >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 400)).all()
 
 
 def test_a_million_rows_are_as_good_as_a_few() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -17,6 +17,7 @@ def test_the_example_as_printed() -> None:
     assert 5 < sensitivity_value(122, 110) < 6
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60), st.floats(1, 20))
 def test_tails_are_those_of_a_binomial(favourable: int, against: int, gamma: float) -> None:
     pairs = favourable + against
@@ -30,6 +31,7 @@ def test_tails_are_those_of_a_binomial(favourable: int, against: int, gamma: flo
     assert float(low) <= float(once[0]) * (1 + 1e-12) and float(once[1]) <= float(high) * (1 + 1e-12)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 80), st.integers(0, 80), st.sampled_from([0.01, 0.05, 0.2]))
 def test_at_the_sensitivity_value_the_bound_is_alpha(favourable: int, against: int, alpha: float) -> None:
     pairs = favourable + against

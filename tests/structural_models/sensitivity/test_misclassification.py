@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -51,6 +51,7 @@ def test_the_truth_comes_back_exactly(levels: int, errors: str) -> None:
     assert np.abs(curve.bias(2, 1) - (crude - curve.risks)[:, 2, 1]).max() < 1e-12
 
 
+@settings(deadline=None)
 @given(st.integers(2, 5), st.integers(0, 50), st.floats(0, 0.45), st.floats(1, 1e6))
 def test_error_and_correction_undo_each_other(levels: int, seed: int, rate: float, rows: float) -> None:
     joint = law(levels, 1.0, seed) * rows
@@ -108,6 +109,7 @@ def test_impossible_counts_are_replaced_by_the_likeliest_possible_ones(levels: i
             assert np.abs(mine - best.x).max() < 1e-3
 
 
+@settings(deadline=None)
 @given(st.integers(3, 5), st.integers(0, 1000))
 def test_no_level_could_be_given_more_for_a_greater_likelihood(levels: int, seed: int) -> None:
     """Karush, Kuhn and Tucker: the slope is one in every level that has counts, and no more in the others."""

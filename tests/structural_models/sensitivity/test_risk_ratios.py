@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
@@ -17,6 +17,7 @@ from structural_models.treatment_cells import TreatmentCells
 Z = float(norm.ppf(0.975))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.floats(0, 1), st.floats(0.5, 4))
 def test_score_limits_are_where_the_score_test_just_rejects(rows: int, share: float, critical: float) -> None:
     cases = round(share * rows)
@@ -25,6 +26,7 @@ def test_score_limits_are_where_the_score_test_just_rejects(rows: int, share: fl
         assert abs(cases / rows - limit) == pytest.approx(error, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 40), st.floats(0, 1), st.integers(1, 40), st.floats(0, 1)), min_size=1),
     st.floats(1, 5),

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
@@ -28,6 +28,7 @@ fits = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(fits, st.floats(0.1, 1))
 def test_confounding_as_strong_as_the_robustness_value_takes_the_share_q(fit: LinearFit, q: float) -> None:
     rv = robustness_value(fit, q=q)
@@ -35,6 +36,7 @@ def test_confounding_as_strong_as_the_robustness_value_takes_the_share_q(fit: Li
     assert float(adjusted_estimate(fit, rv, rv)) == pytest.approx((1 - q) * fit.estimate, rel=1e-6, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(fits)
 def test_with_alpha_the_interval_then_just_reaches_zero(fit: LinearFit) -> None:
     rv = robustness_value(fit, alpha=0.05)
