@@ -185,6 +185,11 @@ def test_questions_are_compared_within_a_topic_and_its_candidates(cohort: Cohort
     items["question_id"] = np.where(np.arange(len(items)) % 2, "first", "second")
     items["topic"] = np.where(np.arange(len(items)) % 4 < 2, "one", "other")
     rows = contrast_rows(replace(cohort, items=items), "train", "severity_simulated", "question_id")
-    assert rows.within == ("topic", "candidates") and rows.arms == ("first", "second")
+    assert rows.within == ("topic",) and rows.arms == ("first", "second")
+    sets = [["yes", "no"] if i % 8 < 4 else ["no", "yes", "unsure"] for i in range(len(items))]
+    several = contrast_rows(
+        replace(cohort, items=items.assign(candidates=sets)), "train", "severity_simulated", "question_id"
+    )
+    assert several.within == ("topic", "candidate_answers") and several.shape[0] == 4
     train = items[items["split"] == "train"]
     assert rows.shape[0] == 2 and pd.crosstab(rows.held, train["topic"].to_numpy()).to_numpy().min() == 0
