@@ -37,12 +37,20 @@ def test_svi_is_the_conjugate_posterior_where_rows_are_many(paper) -> None:
     low, high = found.interval(0.999).T
     assert ((low < truth) & (truth < high)).all()
     assert found.arms == (0, 1) and found.extrapolated == 0 and np.isnan(found.r_hat)
-    again = multilevel_posterior(
-        table, "question", "answer", ["severity"], success=1, rng=np.random.default_rng(2), warmup=600
-    )
-    np.testing.assert_array_equal(found.draws, again.draws)
     record = found.to_dict()
     assert record["r_hat"] is None and record["arms"]["1"]["low"] < record["arms"]["1"]["mean"]
+
+
+def test_the_same_seed_gives_the_same_draws(paper) -> None:
+    table = paper.sample(500, rng=np.random.default_rng(1))
+    first, again, other = (
+        multilevel_posterior(
+            table, "question", "answer", ["severity"], success=1, rng=np.random.default_rng(seed), warmup=100, draws=100
+        )
+        for seed in (2, 2, 3)
+    )
+    np.testing.assert_array_equal(first.draws, again.draws)
+    assert not np.array_equal(first.draws, other.draws)
 
 
 @pytest.mark.slow
