@@ -149,7 +149,7 @@ def test_same_seed_same_bytes_and_numpys_own_state_is_left_alone() -> None:
 def test_two_files_speak_to_dowhy() -> None:
     root = Path(structural_models.__file__).parent
     speaking = {path.relative_to(root).as_posix() for path in root.rglob("*.py") if "dowhy" in _imported(path)}
-    assert speaking == {"identification.py", "sensitivity/refuters.py"}
+    assert speaking == {"adjustment_sets.py", "sensitivity/refuters.py"}
 
 
 def _imported(path: Path) -> set[str]:
