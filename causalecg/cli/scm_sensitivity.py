@@ -161,10 +161,10 @@ def _linear_lines(linear: Linear) -> Iterator[str]:
         f"{linear.robustness_value_alpha:.3f}"
     )
     for bound in linear.bounds:
-        yield (
-            f"    a confounder {bound.k_treatment:g} x as strong as severity may bring it to {bound.estimate:.3f} "
-            f"({bound.low:.3f} to {bound.high:.3f})"
-        )
+        # A line knows no limits; a difference of probabilities does.
+        possible = abs(bound.estimate) <= 1
+        where = f"{bound.estimate:.3f} ({bound.low:.3f} to {bound.high:.3f})" if possible else "any difference at all"
+        yield f"    a confounder {bound.k_treatment:g} x as strong as severity may bring it to {where}"
 
 
 def _marginal_lines(marginal: Marginal) -> Iterator[str]:
