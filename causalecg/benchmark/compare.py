@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 1.0
 #: One OpenMP thread per process: two pools that spin on two cores collapse.
-_WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
 
 
 def run_comparison(
@@ -98,8 +98,8 @@ def _run_all(cells: Sequence[Cell], plan: Plan, processes: int, progress: bool) 
 
     if not cells:
         return
-    before = {name: os.environ.get(name) for name in _WORKER_ENVIRONMENT}
-    os.environ.update(_WORKER_ENVIRONMENT)
+    before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
+    os.environ.update(WORKER_ENVIRONMENT)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), disable=not progress
     )

@@ -36,11 +36,15 @@ from structural_models.estimand import Estimand
 
 #: Half of it times the squared weights, in units of their prior standard deviation, is added to the summed loss.
 RIDGE = 1.0
-#: Iterations of a round, and how many rounds there are at most.
-ITERATIONS, ROUNDS = 20, 40
+#: Iterations of a round, and how many rounds there are at most; how many iterations L-BFGS remembers.
+ITERATIONS, ROUNDS, MEMORY = 20, 40, 150
 #: A stage has converged where no derivative of the mean loss is larger.
 TOLERANCE = 1e-5
 _RATE = 0.1
+
+
+class NoRows(InputError):
+    """An arm has nothing to learn from under this law."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def training_tables(law: Law, arm: EvidenceArm, world: World, items: int) -> tup
         share = exact.weighting_share(law, severity="recorded")
         kept = round(items * share)
         if not kept:
-            raise InputError("no row is left by weights for the style given the severity, so no oracle matches them")
+            raise NoRows("no row is left by weights for the style given the severity, so no oracle matches them")
     rows = np.arange(len(world))
     return items_of(seen, rows[:kept], names[0]), items_of(seen, rows[items:], names[1])
 
@@ -219,7 +223,7 @@ class _Stages:
             self.optimizers[part] = torch.optim.LBFGS(
                 parameters,
                 max_iter=ITERATIONS,
-                history_size=ITERATIONS,
+                history_size=MEMORY,
                 tolerance_grad=TOLERANCE,
                 tolerance_change=0.0,
                 line_search_fn="strong_wolfe",

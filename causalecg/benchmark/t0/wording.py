@@ -19,7 +19,9 @@ STYLES = (
     ("direct", "polite"),
     ("early", "late"),
 )
-_QUESTION = re.compile(r"(?P<before>.*?)In (?P<styles>[a-z, ]+) words: does this ECG show (?P<topic>[^?]+)\?", re.DOTALL)
+_QUESTION = re.compile(
+    r"(?P<before>.*?)In (?P<styles>[a-z, ]+) words: does this ECG show (?P<topic>[^?]+)\?", re.DOTALL
+)
 _SEVERITY = re.compile(r"Severity: (?P<word>.+?)\.(?: |$)")
 _STYLE_AT = {word: (place, value) for place, pair in enumerate(STYLES) for value, word in enumerate(pair)}
 
