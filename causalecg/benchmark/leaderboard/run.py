@@ -1,4 +1,4 @@
-"""Filling a leaderboard: every regime, arm and seed in processes of one thread each, finished cells left as they are."""
+"""Filling a leaderboard: regimes, arms and seeds in processes of one thread each; finished cells stay as they are."""
 
 from __future__ import annotations
 

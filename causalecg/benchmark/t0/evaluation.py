@@ -107,7 +107,7 @@ def _right(p: np.ndarray, answer: np.ndarray) -> np.ndarray:
 
 
 def _donors(topic: np.ndarray, answer: np.ndarray, rng: np.random.Generator, *, opposite: bool) -> np.ndarray:
-    """(n,) another patient of the same topic and the same (or the other) answer, each as rarely as possible; -1 = none."""
+    """(n,) another patient of the same topic and the same (or the other) answer, each rarely; -1 = none."""
     donor = np.full(len(topic), -1)
     for t in np.unique(topic):
         for a in np.unique(answer[topic == t]):
