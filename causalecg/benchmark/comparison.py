@@ -236,7 +236,8 @@ def _recovery(
 def _shortcut(means: dict[str, Draws], boot: SeededBootstrap, cohort: Cohort) -> dict[str, Any] | None:
     """Where the unadjusted model sits against the Bayes-optimal user of the shortcut at the achieved d'."""
     truth = cohort.meta.get("confounding") or {}
-    if truth.get("kind") != "simulated" or not {"none", "oracle"} <= means.keys():
+    holds = truth.get("kind") == "simulated" and truth.get("shortcut_curve_holds", True)
+    if not holds or not {"none", "oracle"} <= means.keys():
         return None
     rho = float(truth["rho"])
 

@@ -269,13 +269,16 @@ class World:
 def _world(law: Law, noise: Noise, done: Interventions) -> World:
     severity = noise.severity
     driver = np.where(noise.hidden < law.hidden, noise.hidden_level, severity)
-    finding = _follows(driver, law, law.p, noise.finding) if done.finding is None else done.finding
-    if done.styles is None:
-        q = np.array(law.site_q)[noise.site]
-        styles = np.column_stack([_follows(driver, law, q, u) for u in noise.styles.T])
-    else:
-        styles = done.styles
-    topic = _follows(driver, law, law.q_topic, noise.topic) if done.topic is None else done.topic
+    side = dial.side_of(law.scores)[driver]
+    along = {p: dial.agreement_at(p, law.scores) for p in (law.p, law.q_topic)}
+    by_site = np.stack([dial.agreement_at(q, law.scores) for q in law.site_q])[noise.site, driver]
+    finding, styles, topic = done.finding, done.styles, done.topic
+    if finding is None:
+        finding = _follows(side, along[law.p][driver], noise.finding)
+    if styles is None:
+        styles = _follows(side[:, None], by_site[:, None], noise.styles)
+    if topic is None:
+        topic = _follows(side, along[law.q_topic][driver], noise.topic)
     score = law.scores[severity]
     by_severity = (noise.severity_rule < 0.5 * (1 + score)).astype(np.int64)
     until = np.cumsum([law.tau, law.style_effect, law.direct])
@@ -301,15 +304,8 @@ def _world(law: Law, noise: Noise, done: Interventions) -> World:
     )
 
 
-def _follows(level: np.ndarray, law: Law, p: float | np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """(n,) 0 or 1: the side of the level, where the noise is below the probability of agreeing with it."""
-    scores = law.scores
-    side = dial.side_of(scores)[level]
-    if isinstance(p, np.ndarray):
-        known, which = np.unique(p, return_inverse=True)
-        along = np.stack([dial.agreement_at(one, scores) for one in known])[which, level]
-    else:
-        along = dial.agreement_at(p, scores)[level]
+def _follows(side: np.ndarray, along: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """(n,) the side, where the noise is below the probability ``along`` of agreeing with it, else the other."""
     return np.where(uniform < along, side, 1 - side)
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from causalecg.errors import InputError
+
 Out = Annotated[Path, typer.Option(help="Cohort folder to write; must not exist.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
 Processes = Annotated[int, typer.Option(min=1, help="Processes.")]
@@ -83,17 +85,64 @@ def register(app: typer.Typer) -> None:
     def simulate(
         out: Out,
         regime: Annotated[str, typer.Option(help="'causalecg list regimes'.")] = "R1",
-        rho: Annotated[float, typer.Option(help="P(finding agrees with style), 0.5 to below 1.")] = 0.99,
+        rho: Annotated[
+            float | None,
+            typer.Option(help="P(finding agrees with style), 0.5 to below 1; default the regime's own, else 0.99."),
+        ] = None,
         items: Annotated[int, typer.Option(min=8, help="Training items.")] = 4000,
         test_items: Annotated[int | None, typer.Option(min=1, help="Test items; default half as many.")] = None,
         d_prime: Annotated[float, typer.Option(help="Discriminability of the finding in the ECG.")] = 2.56,
+        d_prime_severity: Annotated[
+            float | None, typer.Option(help="That of severity, in the heart rate.", show_default="the regime's")
+        ] = None,
+        levels: Annotated[
+            int | None, typer.Option(help="Levels of severity, 2 to 5.", show_default="the regime's")
+        ] = None,
+        tau: Annotated[
+            float | None, typer.Option(help="Share of answers settled by the topic.", show_default="the regime's")
+        ] = None,
+        eta: Annotated[
+            float | None, typer.Option(help="Share of answers flipped.", show_default="the regime's")
+        ] = None,
+        severity_error: Annotated[
+            float | None, typer.Option(help="Share of severities recorded wrong.", show_default="the regime's")
+        ] = None,
+        shortcuts: Annotated[
+            int | None, typer.Option(help="Styles that follow severity, 1 to 3.", show_default="the regime's")
+        ] = None,
+        kappa: Annotated[
+            float | None,
+            typer.Option(help="P(style's nuisance part = its content part).", show_default="the regime's"),
+        ] = None,
+        direct: Annotated[
+            float | None, typer.Option(help="Share of answers settled by severity.", show_default="the regime's")
+        ] = None,
+        style_effect: Annotated[
+            float | None, typer.Option(help="Share of answers settled by the style.", show_default="the regime's")
+        ] = None,
+        hidden: Annotated[
+            float | None,
+            typer.Option(help="Share of patients driven by something unmeasured.", show_default="the regime's"),
+        ] = None,
+        sites: Annotated[
+            str, typer.Option(help="Comma-separated P(style = severity), one per site; each is an environment.")
+        ] = "",
+        twins: Annotated[int, typer.Option(min=0, help="Patients of split twins.")] = 0,
+        anti: Annotated[
+            bool, typer.Option("--anti", help="Also test_anti: the style is the answer's opposite.")
+        ] = False,
         rate: Rate = 100.0,
         seed: Seed = 0,
         processes: Processes = 2,
     ) -> None:
-        """Simulated 12-lead ECGs with the confounding dial."""
+        """Simulated 12-lead ECGs with the confounding dial; the truth beside them in truth.parquet and truth.json."""
         from causalecg.benchmark.cohort import simulate_cohort
 
+        given = {
+            "d_prime_severity": d_prime_severity, "levels": levels, "tau": tau, "eta": eta,
+            "severity_error": severity_error, "shortcuts": shortcuts, "kappa": kappa, "direct": direct,
+            "style_effect": style_effect, "hidden": hidden, "q": _probabilities(sites),
+        }  # fmt: skip
         simulate_cohort(
             out,
             regime=regime,
@@ -101,6 +150,9 @@ def register(app: typer.Typer) -> None:
             items=items,
             test_items=test_items,
             d_prime=d_prime,
+            dials={name: value for name, value in given.items() if value is not None},
+            twins=twins,
+            anti=anti,
             rate_hz=rate,
             seed=seed,
             processes=processes,
@@ -200,6 +252,16 @@ def register(app: typer.Typer) -> None:
 def _names(text: str) -> list[str]:
     """The names in a comma-separated list."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _probabilities(text: str) -> tuple[float, ...] | None:
+    """The numbers in a comma-separated list; None for an empty one."""
+    try:
+        return tuple(float(name) for name in _names(text)) or None
+    except ValueError:
+        raise InputError(
+            f"--sites takes probabilities with commas between them, e.g. 0.9,0.95,0.99, not '{text}'"
+        ) from None
 
 
 def tell_priors(priors: dict[str, Any]) -> None:

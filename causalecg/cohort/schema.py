@@ -29,8 +29,9 @@ SCHEMA_VERSION = 1
 
 #: Splits a model may learn from. ``*_oracle`` are the same ECGs and answers with the style re-drawn at random.
 TRAINING_SPLITS = ("train", "valid", "train_oracle", "valid_oracle")
-#: Splits no training may touch.
-TEST_SPLITS = ("test", "test_unbiased", "test_natural")
+#: Splits no training may touch. ``test_anti``: the style is the answer's opposite; ``twins``: pairs of items that share
+#: all noise and differ in one thing (``twin_of``).
+TEST_SPLITS = ("test", "test_unbiased", "test_natural", "test_anti", "twins")
 
 #: column -> what it holds. ``severity_<scale>`` columns (int64 level; for two ECGs the maximum, with
 #: ``severity_<scale>_1`` and ``_2`` beside it) come on top of these. A level of -1 means "not defined": in ``_2`` that

@@ -3,7 +3,8 @@
 Unit: (ECG, topic t); the answer is whether the ECG has statement t. Severity is binary: the leave-topic-out level of a
 scale, cut. Units are kept with recorded probability so that in every split P(A = yes | t) = 1/2 and P(A = S | t) = p;
 the style of the wording is assigned by us, P(F = S) = q, and never sub-sampled. Then P(A = F) = rho, with
-(2p - 1)(2q - 1) = 2 rho - 1.
+(2p - 1)(2q - 1) = 2 rho - 1. :mod:`causalecg.benchmark.imposed` does it; what was done to every item stands in
+truth.parquet beside the items.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 import pandas as pd
 
 from causalecg.benchmark import dial
+from causalecg.benchmark.imposed import CELLS, answer_shares, assigned_style, keep_units, planned
+from causalecg.benchmark.truth import write_truth
 from causalecg.cohort.build import require_scales, selection, store_signals
 from causalecg.cohort.metadata import require_fields, with_metadata
 from causalecg.cohort.ptbxl import PtbXL, read_ptbxl, waveforms
@@ -34,8 +37,6 @@ MINIMUM_CELL = 50
 #: ... and P(answer | severity, topic) at least so large in each of them: below, positivity fails.
 POSITIVITY = 0.01
 _NOT_ASKED = ("SR", "NORM")
-#: (answer is yes, severity).
-CELLS = [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
 def statements_cohort(
@@ -91,8 +92,10 @@ def statements_cohort(
         unfit = _unfit(units, scale, dial.symmetric(rho))
         _require_topics(units, unfit, asked, source)
         units = units[~units["topic_code"].isin(unfit)].reset_index(drop=True)
-        kept, cells = _keep(units, scale, dial.symmetric(rho), np.random.default_rng(streams[0]))
-        style = _assigned(kept[f"severity_{scale}"].to_numpy(), dial.symmetric(rho), np.random.default_rng(streams[1]))
+        kept, cells = keep_units(units, f"severity_{scale}", dial.symmetric(rho), np.random.default_rng(streams[0]))
+        style = assigned_style(
+            kept[f"severity_{scale}"].to_numpy(), dial.symmetric(rho), np.random.default_rng(streams[1])
+        )
         redrawn = np.random.default_rng(streams[2])
         wording = np.random.default_rng(streams[3])
         kept["wording"] = wording.choice(training_wordings(), len(kept))
@@ -110,6 +113,14 @@ def statements_cohort(
             ignore_index=True,
         )
         agreement = pd.Series(style == kept["answer_is_yes"].to_numpy()).groupby(kept["split"].to_numpy()).mean()
+        truth = _truth(items, scale, dial.symmetric(rho), cells)
+
+        def write_signals(folder: Path) -> None:
+            store_signals(folder, read.signals, rate_hz)
+            record = {"kind": "statements", "rho": rho, "scale": scale, "p": dial.symmetric(rho), "seed": seed}
+            record |= {"q": dial.symmetric(rho), "achieved_rho": agreement.to_dict(), "cells": cells}
+            write_truth(folder, truth, record)
+
         return write_cohort(
             out,
             items=with_metadata(items, ecgs, metadata),
@@ -141,7 +152,7 @@ def statements_cohort(
                 "made_with": {"command": "cohort statements", "metadata": list(metadata), "leads": list(LEADS)},
             },
             skipped=pd.concat([source.skipped, read.skipped, _as_skipped(unfit)], ignore_index=True),
-            write_signals=lambda folder: store_signals(folder, read.signals, rate_hz),
+            write_signals=write_signals,
         )
 
 
@@ -151,13 +162,13 @@ def _unfit(units: pd.DataFrame, scale: str, p: float) -> dict[str, str]:
     found = {}
     for topic, rows in units.groupby("topic_code", sort=True):
         cells = rows.groupby(["answer_is_yes", column])["patient_id"].nunique().reindex(CELLS, fill_value=0)
-        rarest = _answer_shares(rows, column).min()
+        rarest = answer_shares(rows, column).min()
         if cells.min() < MINIMUM_CELL:
             found[str(topic)] = f"fewer than {MINIMUM_CELL} patients in a cell of answer and severity: {cells.min()}"
         elif rarest < POSITIVITY:
             found[str(topic)] = f"positivity: P(answer | severity) is {rarest:.4f} in a cell, below {POSITIVITY}"
         for split, part in rows.groupby("split", sort=True):
-            if not all(_planned(part, column, p).values()):
+            if not all(planned(part, column, p).values()):
                 found.setdefault(str(topic), f"too few ECGs for every cell of answer and severity in split {split}")
     return found
 
@@ -170,21 +181,6 @@ def _require_topics(units: pd.DataFrame, unfit: dict[str, str], asked: Sequence[
         raise InputError(
             f"no statement in {source.folder} has {MINIMUM_CELL} patients in every cell; give more records"
         )
-
-
-def _answer_shares(rows: pd.DataFrame, column: str) -> pd.Series:
-    """P(answer | severity) of one topic's units, indexed as :data:`CELLS`; zero where the severity does not occur."""
-    counts = rows.groupby(["answer_is_yes", column]).size().reindex(CELLS, fill_value=0)
-    shares: pd.Series = counts / counts.groupby(level=1).transform("sum")
-    return shares.fillna(0.0)
-
-
-def _planned(rows: pd.DataFrame, column: str, p: float) -> dict[tuple[int, int], int]:
-    """Units to keep per cell of one topic in one split: as many as its scarcest cell allows, p/2 or (1 - p)/2 each."""
-    have = rows.groupby(["answer_is_yes", column]).size().reindex(CELLS, fill_value=0)
-    share = {(a, s): (p if a == s else 1 - p) / 2 for a, s in CELLS}
-    total = min(have[cell] / share[cell] for cell in CELLS)
-    return {cell: min(int(have[cell]), round(total * share[cell])) for cell in CELLS}
 
 
 def _units(ecgs: pd.DataFrame, source: PtbXL, topics: Sequence[str]) -> pd.DataFrame:
@@ -215,35 +211,8 @@ def _units(ecgs: pd.DataFrame, source: PtbXL, topics: Sequence[str]) -> pd.DataF
     return table
 
 
-def _keep(
-    units: pd.DataFrame, scale: str, p: float, rng: np.random.Generator
-) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """The planned number of units of every cell, drawn at random, and the record of how they were kept."""
-    column = f"severity_{scale}"
-    law = {str(topic): _answer_shares(rows, column) for topic, rows in units.groupby("topic_code")}
-    parts, cells = [], []
-    for (split, topic), rows in units.groupby(["split", "topic_code"], sort=True):
-        by_cell = {key: group.index.to_numpy() for key, group in rows.groupby(["answer_is_yes", column])}
-        for key, number in _planned(rows, column, p).items():
-            have = by_cell[key]
-            chosen = np.sort(rng.choice(have, number, replace=False))
-            parts.append(units.loc[chosen].assign(keep_probability=number / len(have)))
-            cells.append(
-                {
-                    "split": split, "topic": topic, "answer": "yes" if key[0] else "no", "severity": key[1],
-                    "available": len(have), "kept": number, "keep_probability": number / len(have),
-                    "answer_given_severity": float(law[str(topic)][key]),
-                }
-            )  # fmt: skip
-    return pd.concat(parts).sort_index().reset_index(drop=True), cells
-
-
 def _as_skipped(unfit: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame({"kind": "topic", "id": list(unfit), "reason": list(unfit.values())})
-
-
-def _assigned(severity_level: np.ndarray, q: float, rng: np.random.Generator) -> np.ndarray:
-    return np.where(rng.random(len(severity_level)) < q, severity_level, 1 - severity_level)
 
 
 def _items(units: pd.DataFrame, style: np.ndarray, split: pd.Series, words: pd.DataFrame) -> pd.DataFrame:
@@ -271,5 +240,26 @@ def _items(units: pd.DataFrame, style: np.ndarray, split: pd.Series, words: pd.D
             "finding": yes.astype(np.int64),
             "keep_probability": units["keep_probability"].to_numpy(dtype=np.float64),
             **{f"severity_{s}": units[f"severity_{s}"].to_numpy(dtype=np.int64) for s in SCALES},
+        }
+    )
+
+
+def _truth(items: pd.DataFrame, scale: str, q: float, cells: list[dict[str, Any]]) -> pd.DataFrame:
+    """Per item: split, topic code, answer and severity (0 or 1), how probably it was kept, P(style | severity) as
+    assigned, and P(answer | severity) of its topic before any unit was left out."""
+    severity, answer = items[f"severity_{scale}"], items["finding"]
+    urgent = (items["style"] == STYLES[1]).astype(np.int64)
+    biased = items["split"].isin(("train", "valid", "test"))
+    shares = {(c["topic"], int(c["answer"] == "yes"), c["severity"]): c["answer_given_severity"] for c in cells}
+    return pd.DataFrame(
+        {
+            "item_id": items["item_id"],
+            "split": items["split"],
+            "topic_code": items["question_id"],
+            "answer_is_yes": answer,
+            "severity": severity,
+            "keep_probability": items["keep_probability"],
+            "style_probability": np.where(biased, np.where(urgent == severity, q, 1 - q), 0.5),
+            "answer_given_severity": [shares[key] for key in zip(items["question_id"], answer, severity, strict=True)],
         }
     )

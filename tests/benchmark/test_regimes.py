@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from causalecg.benchmark import dial, exact
 from causalecg.benchmark.regimes import REGIMES, describe, regime
+from causalecg.benchmark.truth import law_truth
 from causalecg.errors import InputError
 
 
@@ -49,3 +52,24 @@ def test_what_no_regime_has_is_refused() -> None:
             regime(name).law(rho, **dials)
     with pytest.raises(InputError, match="unknown regime 'R10'"):
         regime("R10")
+
+
+def test_the_page_says_what_the_code_does() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "benchmark.md").read_text()
+    for name, found in REGIMES.items():
+        assert f"| {name} | {found.summary} |" in page
+        told = law_truth(found.law())
+        keys = (
+            "rho_d",
+            "rho_a",
+            "weighting_share",
+            "weighting_share_recorded",
+            "group_share",
+            "topic_effect",
+            "style_effect",
+        )
+        numbers = [told[key] for key in keys] + [told[reader]["accuracy_unbiased"] for reader in ("oracle", "shortcut")]
+        numbers += [told[reader]["follow_rate"] for reader in ("oracle", "shortcut")]
+        row = next(line for line in page.splitlines() if line.startswith(f"| {name} | ") and line.count("|") == 13)
+        printed = [float(cell) for cell in row.strip("| ").split("|")[1:]]
+        assert printed == pytest.approx(numbers, abs=5.01e-4)

@@ -63,12 +63,15 @@ def twins(look: Look) -> Finding:
 
 
 def _true_twins(look: Look) -> list[dict[str, object]]:
-    """Rows about items whose ``twin_of`` names another item of the table."""
+    """Rows about items whose ``twin_of`` names another item of the table, with an ECG of its own."""
     items = look.outcomes.items
     if "twin_of" not in items.columns:
         return []
     place = {item: at for at, item in enumerate(items["item_id"])}
-    pairs = np.array([(at, place[of]) for at, of in enumerate(items["twin_of"]) if of in place], dtype=np.int64)
+    # Twins of the same ECG differ in the question.
+    ecgs = [tuple(ids) for ids in items["ecg_ids"]]
+    found = [(at, place[of]) for at, of in enumerate(items["twin_of"]) if of in place]
+    pairs = np.array([(at, of) for at, of in found if ecgs[at] != ecgs[of]], dtype=np.int64)
     right = look.answers("intact").correct
     pairs = pairs[np.isfinite(right[pairs]).all(1)] if len(pairs) else pairs.reshape(0, 2)
     if not len(pairs):
