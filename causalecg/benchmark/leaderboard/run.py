@@ -121,6 +121,12 @@ def claim(out: Path, settings: dict[str, Any], grid: Grid) -> None:
     partial.replace(path)
 
 
+def settings_of(out: Path) -> dict[str, Any]:
+    """What the leaderboard in a folder is of, apart from its grid."""
+    record: dict[str, Any] = json.loads((out / PLAN).read_text())
+    return {key: value for key, value in record.items() if key not in ("regimes", "arms", "seeds")}
+
+
 def _run_all(
     todo: Sequence[tuple[str, str, int]], plan: EvidencePlan, out: Path, processes: int, progress: bool
 ) -> None:

@@ -3,8 +3,8 @@
 The steps are those of :mod:`adjusters.reference_loop` (fit, rewrite, weights, columns, stages, begin, parts), whose
 pieces are used. Only how a stage is minimised differs: minibatches and early stopping would blur what a strategy's own
 optimum is. A stage that trains one part of an objective without moving state is a smooth problem, convex for the plain
-likelihood, and is solved by L-BFGS; any other by Adam on all rows, part by part. Random draws within a loss are the same
-at every evaluation. ``progress`` is that of the end of the stage. An epoch is a round of L-BFGS (or as many steps of
+likelihood, and is solved by L-BFGS; any other by Adam on all rows, part by part. What a loss draws at random is the
+same at every evaluation. ``progress`` is that of the end of the stage. An epoch is a round of L-BFGS (or as many steps of
 Adam), so that "a few epochs" means as much as it does with minibatches; where a stage names no number, rounds are done
 until convergence.
 """
