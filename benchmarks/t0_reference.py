@@ -26,7 +26,9 @@ METHODS = (
 )  # fmt: skip
 
 
-def newton(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, offset: np.ndarray | None = None) -> np.ndarray:
+def newton(
+    x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, offset: np.ndarray | None = None
+) -> np.ndarray:
     """Weights that minimise the summed logistic loss plus half their squared norm."""
     w = np.ones(len(y)) if weight is None else weight / weight.mean()
     o = np.zeros(len(y)) if offset is None else offset
@@ -201,7 +203,9 @@ def measures(predict: Predict, test: World) -> dict[str, float]:
     }
 
 
-def run(law: Law, method: str, *, seed: int, items: int, test: World, fit: str, valid: int = 500) -> dict[str, float] | None:
+def run(
+    law: Law, method: str, *, seed: int, items: int, test: World, fit: str, valid: int = 500
+) -> dict[str, float] | None:
     """One method on one training world, drawn as tier T0 draws it."""
     world = law.draw(items + valid, np.random.default_rng([seed, 1]))
     predict = Fitted(world, items, fit).method(method)

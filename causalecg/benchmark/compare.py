@@ -41,6 +41,7 @@ def run_comparison(
             configuration.
         ContractError, NotIdentified: an arm cannot work on this cohort. Nothing has been trained then.
     """
+    from causalecg.cohort.schema import TEST_SPLITS
     from causalecg.training.arms import Arm
     from causalecg.training.run import check_arm
     from causalecg.training.tables import of_environment, rows_of
@@ -52,7 +53,7 @@ def run_comparison(
         raise InputError(f"compare needs at least one seed and distinct arms, not {seeds} and {', '.join(names)}")
     rows_of(cohort, "train", environment=config.environment, template_ids=config.template_ids)
     have = set(of_environment(cohort.items, config.environment)["split"])
-    splits = tuple(name for name in ("test", "test_unbiased", "test_natural") if name in have)
+    splits = tuple(name for name in TEST_SPLITS if name in have)
     plan = Plan(cohort.path.resolve(), out.resolve(), config, splits, audit_items)
     for arm in parsed:
         check_arm(cohort, arm, config)

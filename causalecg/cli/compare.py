@@ -13,7 +13,9 @@ def register(app: typer.Typer) -> None:
     def compare(
         arms: Annotated[str, typer.Option(help="Comma-separated, e.g. none,backdoor,placebo:ipw,oracle.")],
         out: Annotated[Path, typer.Option(help="Folder for what is made; goes on where it stopped.")],
-        cohort: Annotated[Path | None, typer.Option(help="Cohort folder; with --benchmark t2 one of statements.")] = None,
+        cohort: Annotated[
+            Path | None, typer.Option(help="Cohort folder; with --benchmark t2 one of statements.")
+        ] = None,
         benchmark: Annotated[str | None, typer.Option(help="Fill a leaderboard: t0, t1 or t2.")] = None,
         regimes: Annotated[str, typer.Option(help="Of t0 and t1: R0,R1,... or all.")] = "all",
         rho: Annotated[float | None, typer.Option(help="Of t0 and t1: P(finding = style).")] = None,

@@ -89,9 +89,7 @@ def markdown(record: Mapping[str, Any]) -> str:
     arms = [arm["arm"] for arm in record["arms"]]
     rows = {(row["regime"], row["arm"]): row for row in record["rows"]}
     lines = [f"# {heading(record)}", ""]
-    lines += _table(
-        ["regime", *arms], [[r, *(cell(rows[r, a])["text"] for a in arms)] for r in record["regimes"]]
-    )
+    lines += _table(["regime", *arms], [[r, *(cell(rows[r, a])["text"] for a in arms)] for r in record["regimes"]])
     lines += ["", "## Arms", ""]
     lines += _table(
         ["arm", "worst regime's lower limit", "no harm: R8", "refused in"],
@@ -111,7 +109,14 @@ def markdown(record: Mapping[str, Any]) -> str:
         lines += _table(
             ["arm", *(COLUMNS[key] for key in SHORT)],
             [
-                [a, *([interval(row.get(key)) for key in SHORT] if not row["refused"] else [f"refused: {row['refused']}"])]
+                [
+                    a,
+                    *(
+                        [interval(row.get(key)) for key in SHORT]
+                        if not row["refused"]
+                        else [f"refused: {row['refused']}"]
+                    ),
+                ]
                 for a in arms
                 for row in (rows[regime, a],)
             ],
