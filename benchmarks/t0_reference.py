@@ -168,10 +168,12 @@ class Fitted:
     def _backdoor(self, conditional: bool) -> Predict:
         theta = newton(self._x(self.e, self.t, self.f, self.s), self.a)
         severe = newton(self._x(self.e, self.t, None), self.s)
+        share = np.array([self.s[self.t == t].mean() for t in (0, 1)])
+        share = np.array([self.s[self.t == t].mean() for t in (0, 1)])
 
         def predict(e: np.ndarray, t: np.ndarray, f: np.ndarray) -> np.ndarray:
             each = [_sigmoid(self._x(e, t, f, np.full(len(t), k)) @ theta) for k in (0, 1)]
-            one = _sigmoid(self._x(e, t, None) @ severe) if conditional else np.full(len(t), self.s.mean())
+            one = _sigmoid(self._x(e, t, None) @ severe) if conditional else share[t]
             return (1 - one) * each[0] + one * each[1]
 
         return predict

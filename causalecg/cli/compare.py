@@ -60,9 +60,9 @@ def register(app: typer.Typer) -> None:
         from causalecg.training.config import RunConfig
 
         opened = Cohort.open(cohort)
-        settings = RunConfig() if config is None else RunConfig.read(config)
+        chosen = RunConfig() if config is None else RunConfig.read(config)
         cells = run_comparison(
-            opened, names, seeds, settings, out, processes=processes, audit_items=audit_items, progress=not as_json
+            opened, names, seeds, chosen, out, processes=processes, audit_items=audit_items, progress=not as_json
         )
         page, comparison = report_comparison(opened, cells, out, seed=0)
         if as_json:

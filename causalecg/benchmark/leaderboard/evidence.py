@@ -136,6 +136,6 @@ def certificate(law: Law, items: int, valid: int, seed: int) -> str:
 
 @lru_cache(maxsize=2)
 def _world(law: Law, items: int) -> World:
-    from causalecg.benchmark.t0.evaluation import test_world
+    from causalecg.benchmark.t0.evaluation import patients_to_test
 
-    return test_world(law, items)
+    return patients_to_test(law, items)

@@ -104,28 +104,21 @@ def markdown(record: Mapping[str, Any]) -> str:
         ],
     )
     for regime in record["regimes"]:
-        truth = next((row["truths"] for row in record["rows"] if row["regime"] == regime and row["truths"]), {})
-        lines += ["", f"## {regime}", "", *([_truth(truth), ""] if truth else [])]
+        known = [row["truths"] for row in record["rows"] if row["regime"] == regime and row["truths"]]
+        lines += ["", f"## {regime}", "", *([_truth(known[0]), ""] if known else [])]
         lines += _table(
             ["arm", *(COLUMNS[key] for key in SHORT)],
-            [
-                [
-                    a,
-                    *(
-                        [interval(row.get(key)) for key in SHORT]
-                        if not row["refused"]
-                        else [f"refused: {row['refused']}"]
-                    ),
-                ]
-                for a in arms
-                for row in (rows[regime, a],)
-            ],
+            [[a, *_short(rows[regime, a])] for a in arms],
         )
         notes = {row["recovery_note"] for row in record["rows"] if row["regime"] == regime and row.get("recovery_note")}
         lines += ["", *(f"- {unmarked(note)}" for note in sorted(notes))]
         verdicts = {row["certificate"] for row in record["rows"] if row["regime"] == regime and row["certificate"]}
         lines += [f"- certificate on the training rows: {unmarked(verdict)}" for verdict in sorted(verdicts)]
     return "\n".join([*lines, "", *(f"{line}" for line in remarks(record)), "", record["made_with"], ""])
+
+
+def _short(row: Mapping[str, Any]) -> list[str]:
+    return [f"refused: {row['refused']}"] if row["refused"] else [interval(row.get(key)) for key in SHORT]
 
 
 def _truth(truth: Mapping[str, float]) -> str:

@@ -29,7 +29,7 @@ def items_of(scores: ScoreSet, run: str) -> pd.DataFrame:
     """
     parts = [_of_split(scores, run, split) for split in SPLITS if split in scores.splits()]
     if any(part["random_drop"].notna().any() for part in parts[1:]):
-        parts[0] = parts[0].assign(random_drop=np.nan, donor_random=-1)
+        parts[0] = parts[0].assign(random_drop=np.nan, donor_random=None)
     if TWINS in scores.splits():
         twins = _of_twins(scores.outcomes(TWINS), run)
         if twins["style_effect"].notna().any():
@@ -37,7 +37,7 @@ def items_of(scores: ScoreSet, run: str) -> pd.DataFrame:
         parts.append(twins)
     found = pd.concat(parts, ignore_index=True)
     names = found[["patient", "donor_random", "donor_opposite"]].to_numpy(dtype=object)
-    codes, _ = pd.factorize(np.where(pd.isna(names), None, names).ravel())
+    codes, _ = pd.factorize(names.ravel())
     return found.assign(
         item=np.arange(len(found)),
         **dict(zip(("patient", "donor_random", "donor_opposite"), codes.reshape(names.shape).T, strict=True)),
@@ -82,20 +82,17 @@ def _of_twins(outcomes: Outcomes, run: str) -> pd.DataFrame:
     for at in np.flatnonzero(~first):
         to = place[items["twin_of"].iloc[at]]
         own = base[to]
-        changed = [name for name in ("style", "topic") if items[name].iloc[at] != items[name].iloc[own]]
-        if not changed:
-            if intact.true[at] != intact.true[own]:
-                found.loc[to, "twin_right"] = intact.correct[at] * intact.correct[own]
-            continue
-        # Of several styles, the first that was changed: twins follow their set in that order.
-        name = changed[0]
-        if name == "style" and np.isfinite(found.loc[to, "style_effect"]):
-            continue
-        found.loc[to, f"{name}_effect"] = abs(p[at] - p[own])
-        found.loc[to, f"{name}_decision"] = float(intact.code[at] != intact.code[own])
-        # Topics and styles in alphabetical order: the second less the first.
-        sign = 1.0 if items[name].iloc[at] > items[name].iloc[own] else -1.0
-        found.loc[to, f"{name}_signed"] = sign * (p[at] - p[own])
+        # The simulator's names: twins-finding-000123, twins-style-000123, twins-style2-000123, twins-topic-000123.
+        name = items["item_id"].iloc[at].removeprefix("twins-").rpartition("-")[0]
+        if name == "finding" and intact.true[at] != intact.true[own]:
+            found.loc[to, "twin_right"] = intact.correct[at] * intact.correct[own]
+        if name in ("style", "topic"):
+            # The second less the first, in alphabetical order; a topic may be told by the style's words.
+            words = [(items["topic"].iloc[i], items["style"].iloc[i]) for i in (at, own)]
+            change = float(p[at] - p[own])
+            found.loc[to, f"{name}_effect"] = abs(change)
+            found.loc[to, f"{name}_signed"] = change if words[0] > words[1] else -change
+            found.loc[to, f"{name}_decision"] = float(intact.code[at] != intact.code[own])
     return found
 
 

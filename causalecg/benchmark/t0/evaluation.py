@@ -32,7 +32,7 @@ def reader_of(yes: Callable[[Any], np.ndarray]) -> Reader:
     return read
 
 
-def test_world(law: Law, items: int) -> World:
+def patients_to_test(law: Law, items: int) -> World:
     """Test patients: the same for every arm and seed, and the same noise for every law of as many levels."""
     return law.draw(items, np.random.default_rng([items, 20_000]))
 

@@ -4,9 +4,9 @@ The steps are those of :mod:`adjusters.reference_loop` (fit, rewrite, weights, c
 pieces are used. Only how a stage is minimised differs: minibatches and early stopping would blur what a strategy's own
 optimum is. A stage that trains one part of an objective without moving state is a smooth problem, convex for the plain
 likelihood, and is solved by L-BFGS; any other by Adam on all rows, part by part. What a loss draws at random is the
-same at every evaluation. ``progress`` is that of the end of the stage. An epoch is a round of L-BFGS (or as many steps of
-Adam), so that "a few epochs" means as much as it does with minibatches; where a stage names no number, rounds are done
-until convergence.
+same at every evaluation. ``progress`` is that of the end of the stage. An epoch is a round of L-BFGS (or as many steps
+of Adam), so that "a few epochs" means as much as it does with minibatches; where a stage names no number, rounds are
+done until convergence.
 """
 
 from __future__ import annotations
@@ -229,12 +229,12 @@ class _Stages:
                 line_search_fn="strong_wolfe",
             )
 
-        def closure() -> Tensor:
-            return self._differentiated(part, parameters, batch, 1.0)[0]
+        def closure() -> float:
+            return float(self._differentiated(part, parameters, batch, 1.0)[0])
 
         self.optimizers[part].step(closure)
         loss = closure()
-        return float(loss), max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
+        return loss, max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
 
     def _steps(self, stage: Stage, batches: list[Batch], done: int, rounds: int) -> tuple[float, float]:
         """As many steps of Adam as a round has iterations, each of every part in turn."""
