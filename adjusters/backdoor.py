@@ -238,9 +238,10 @@ class BackdoorObjective(Objective):
         answer = negative_log_likelihood(scores, batch)
         if self.severity is None:
             return answer, None
-        return answer, nn.functional.cross_entropy(
-            self.severity.scores(self.scorer, batch, features).float(), position, reduction="none"
-        )
+        levels = self.severity.scores(self.scorer, batch, features)
+        # At least single precision: a sum of exponentials in half precision is too coarse to learn from.
+        levels = levels.to(torch.promote_types(levels.dtype, torch.float32))
+        return answer, nn.functional.cross_entropy(levels, position, reduction="none")
 
     def _scored(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Scores, and the ECG features where a head wants them and the scorer gives both at once."""

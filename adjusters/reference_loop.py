@@ -68,7 +68,7 @@ def drive(
     for stage in adjuster.stages():
         table = tables[stage.split]
         columns = columns_of(adjuster, table)
-        predictions, features, known = _wanted(objective, stage, table, columns, make_batch)
+        predictions, features, known = wanted(objective, stage, table, columns, make_batch)
         if stage.init == "restart":
             objective.load_state_dict(initial)
         if stage.reset_optimizer or stage.init == "restart":
@@ -193,7 +193,7 @@ class Withholding(nn.Module):
         return cast(Tensor, self.scorer(seen))
 
 
-def _wanted(
+def wanted(
     objective: Objective, stage: Stage, table: pd.DataFrame, columns: tuple[str, ...], make_batch: BatchMaker
 ) -> tuple[Tensor | None, dict[str, Tensor], dict[str, Tensor]]:
     """Predictions, features and columns of a stage's table, in row order."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 1.0
 #: One OpenMP thread per process: two pools that spin on two cores collapse.
-_WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
 
 
 def run_comparison(
@@ -41,6 +41,7 @@ def run_comparison(
             configuration.
         ContractError, NotIdentified: an arm cannot work on this cohort. Nothing has been trained then.
     """
+    from causalecg.cohort.schema import TEST_SPLITS
     from causalecg.training.arms import Arm
     from causalecg.training.run import check_arm
     from causalecg.training.tables import of_environment, rows_of
@@ -52,7 +53,7 @@ def run_comparison(
         raise InputError(f"compare needs at least one seed and distinct arms, not {seeds} and {', '.join(names)}")
     rows_of(cohort, "train", environment=config.environment, template_ids=config.template_ids)
     have = set(of_environment(cohort.items, config.environment)["split"])
-    splits = tuple(name for name in ("test", "test_unbiased", "test_natural") if name in have)
+    splits = tuple(name for name in TEST_SPLITS if name in have)
     plan = Plan(cohort.path.resolve(), out.resolve(), config, splits, audit_items)
     for arm in parsed:
         check_arm(cohort, arm, config)
@@ -98,8 +99,8 @@ def _run_all(cells: Sequence[Cell], plan: Plan, processes: int, progress: bool) 
 
     if not cells:
         return
-    before = {name: os.environ.get(name) for name in _WORKER_ENVIRONMENT}
-    os.environ.update(_WORKER_ENVIRONMENT)
+    before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
+    os.environ.update(WORKER_ENVIRONMENT)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), disable=not progress
     )

@@ -122,7 +122,7 @@ def write_report(
 
 def _small_page(parts: dict[str, Any]) -> str:
     """The page; what takes most room and is in report.json or a file beside it is left out as far as it must be."""
-    template = _template()
+    template = environment().get_template("report.html.jinja")
     record = parts["record"]
     runs = list(dict.fromkeys(audit["run_id"] for audit in record["audits"]))
     judged = [run for run in runs if record["verdict"] and run in record["verdict"]["runs"]]
@@ -257,19 +257,20 @@ def _paths(graph: CausalGraph) -> list[str]:
     return [graph.path_text(path) for path in open_backdoor_paths(graph, most=20)]
 
 
-def _template() -> Any:
+def environment() -> Any:
+    """Where templates are found, and the filters they use."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-    environment = Environment(
+    found = Environment(
         loader=PackageLoader("causalecg.reports", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = number
-    environment.filters["interval"] = interval
-    return environment.get_template("report.html.jinja")
+    found.filters["number"] = number
+    found.filters["interval"] = interval
+    return found
 
 
 def number(value: Any) -> str:
@@ -290,29 +291,29 @@ def interval(value: Mapping[str, float | None] | None) -> str:
 
 
 def _markdown(record: dict[str, Any]) -> str:
-    lines = [f"# {_unmarked(record['title'])}", ""]
+    lines = [f"# {unmarked(record['title'])}", ""]
     if record["verdict"]:
-        lines += [f"**{_unmarked(record['verdict']['sentence'])}**", ""]
+        lines += [f"**{unmarked(record['verdict']['sentence'])}**", ""]
     keys = _panels(record["arms"])
     if keys:
         lines += ["| arm | " + " | ".join(PANELS[key] for key in keys) + " |", "|---" * (len(keys) + 1) + "|"]
         for row in record["arms"]:
-            lines.append(f"| {_unmarked(row['label'])} | " + " | ".join(interval(row.get(key)) for key in keys) + " |")
+            lines.append(f"| {unmarked(row['label'])} | " + " | ".join(interval(row.get(key)) for key in keys) + " |")
         lines.append("")
-    lines += [f"- {_unmarked(line)}" for line in record["remarks"]] + [""]
+    lines += [f"- {unmarked(line)}" for line in record["remarks"]] + [""]
     lines += ["| run | audit | estimate | verdict | threshold |", "|---|---|---|---|---|"]
     for audit in record["audits"]:
         limits = audit["interval"]
         shown = limits and {"estimate": audit["estimate"], "low": limits[0], "high": limits[1]}
         value = interval(shown)
         cells = (audit["run_id"], audit["name"], f"{value} {audit['measure']}", audit["verdict"], audit["threshold"])
-        lines.append("| " + " | ".join(_unmarked(cell) for cell in cells) + " |")
+        lines.append("| " + " | ".join(unmarked(cell) for cell in cells) + " |")
     if record["estimand"]:
         lines += ["", "```", record["estimand"]["text"].replace("```", ""), "```"]
     return "\n".join([*lines, "", record["made_with"], ""])
 
 
-def _unmarked(text: str) -> str:
+def unmarked(text: str) -> str:
     """Text from data as Markdown shows it literally, on one line."""
     flat = re.sub(r"\s+", " ", str(text))
     return re.sub(r"([\\`\[\]!*_|])", r"\\\1", flat).replace("&", "&amp;").replace("<", "&lt;")

@@ -89,13 +89,7 @@ def environments(cohort: Cohort) -> tuple[str, ...]:
 
 def refuse_test_rows(table: pd.DataFrame, cohort: Cohort, config: RunConfig) -> None:
     """InputError when a table to learn from holds a test item, or an ECG or a patient of the test."""
-    strange = table.loc[~table["split"].isin(TRAINING_SPLITS)]
-    if len(strange):
-        first = strange.iloc[0]
-        raise InputError(
-            f"{len(strange)} of {len(table)} rows to learn from are test rows, e.g. {first['item_id']} of split "
-            f"{first['split']}; train on {' or '.join(TRAINING_SPLITS)} only"
-        )
+    refuse_test_splits(table)
     tested = of_environment(cohort.items[cohort.items["split"].isin(TEST_SPLITS)], config.environment)
     patient_of = dict(zip(cohort.ecgs["ecg_id"], cohort.ecgs["patient_id"], strict=True))
     ecgs, patients = _named(tested, "ecg_ids"), _named(tested, "patient_ids")
@@ -113,6 +107,17 @@ def refuse_test_rows(table: pd.DataFrame, cohort: Cohort, config: RunConfig) -> 
         both = patients.intersection(own_patients)
         if both:
             raise InputError(f"training row {item} holds patient {min(both)}, who is in the test; leave it out")
+
+
+def refuse_test_splits(table: pd.DataFrame) -> None:
+    """InputError when a table to learn from holds a row of another split than :data:`TRAINING_SPLITS`."""
+    strange = table.loc[~table["split"].isin(TRAINING_SPLITS)]
+    if len(strange):
+        first = strange.iloc[0]
+        raise InputError(
+            f"{len(strange)} of {len(table)} rows to learn from are test rows, e.g. {first['item_id']} of split "
+            f"{first['split']}; train on {' or '.join(TRAINING_SPLITS)} only"
+        )
 
 
 def _named(table: pd.DataFrame, column: str) -> set[str]:

@@ -1,0 +1,1 @@
+"""Arms by regimes: cells that resume, and the tables and the page made of them."""
