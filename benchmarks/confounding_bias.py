@@ -26,7 +26,7 @@ from causalecg.cohort.severity import severity
 from structural_models.effects.augmented import Augmented
 from structural_models.effects.bayesian import BayesianGFormula
 from structural_models.effects.entropy_balancing import EntropyBalancing
-from structural_models.effects.estimate import effects
+from structural_models.effects.estimate import estimate_effects
 from structural_models.effects.g_formula import GFormula, Stratification
 from structural_models.effects.weighting import InverseProbability, Overlap
 
@@ -140,7 +140,7 @@ def main(studies: int) -> None:
 def _estimates(table, method, columns, topics, rng) -> np.ndarray:  # type: ignore[no-untyped-def]
     """(3, topics) P(yes | do(asked)) with limits; without a method what is seen."""
     outcome, level = ("value", "mean") if isinstance(method, Augmented) else ("answer", "yes")
-    found = effects(
+    found = estimate_effects(
         table,
         "asked",
         outcome,

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from structural_models import effects
+from structural_models import estimate_effects
 from structural_models.effects.catalogue import METHODS, method_named
 
 TEMPLATES, LEVELS = 70, 5
@@ -42,10 +42,10 @@ def one(name: str, rows: int) -> None:
     import resource
 
     table, patients = made_up(rows)
-    effects(table.head(1000), "template", "answer", ["severity"], threshold=0.0)  # imports
+    estimate_effects(table.head(1000), "template", "answer", ["severity"], threshold=0.0)  # imports
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    found = effects(
+    found = estimate_effects(
         table,
         "template",
         "answer",
@@ -109,7 +109,7 @@ def _timed(run: Callable[[], float]) -> tuple[float, float]:
 
 
 def _difference(two: pd.DataFrame, name: str) -> float:
-    found = effects(two, "template", "answer", ["severity"], method=method_named(name)).contrasts()
+    found = estimate_effects(two, "template", "answer", ["severity"], method=method_named(name)).contrasts()
     return float(found[found["outcome"] == "yes"]["difference"].iloc[0])
 
 

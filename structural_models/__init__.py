@@ -33,7 +33,7 @@ _PUBLIC = {
     "Certificate": "structural_models.adjustability",
     "certify": "structural_models.adjustability",
     "independence_test": "structural_models.stratified_independence",
-    "effects": "structural_models.effects.estimate",
+    "estimate_effects": "structural_models.effects.estimate",
     "Effects": "structural_models.effects.result",
     "severity_effects": "structural_models.effects.mediation",
     "GFormula": "structural_models.effects.g_formula",

@@ -41,7 +41,7 @@ def confounder_effects(
         scales: severity scales; by default all of the cohort, since none of them is a measurement.
         split: whose items.
         method: a name of :data:`structural_models.effects.catalogue.METHODS`.
-        interval: as for :func:`structural_models.effects.estimate.effects`.
+        interval: as for :func:`structural_models.effects.estimate.estimate_effects`.
         seed: of cross-fitting, bootstrap and posterior.
 
     Returns:
@@ -89,7 +89,7 @@ def _of_scale(
     seed: int,
 ) -> dict[str, Any]:
     from structural_models.effects.catalogue import method_named
-    from structural_models.effects.estimate import effects
+    from structural_models.effects.estimate import estimate_effects
     from structural_models.effects.mediation import severity_effects
 
     declared = cohort.meta.get("roles", {}).get("treatment", "style")
@@ -104,7 +104,7 @@ def _of_scale(
         except InputError as error:
             left_out.append(str(error))
             continue
-        result = effects(
+        result = estimate_effects(
             rows.table,
             rows.treatment,
             ANSWER,

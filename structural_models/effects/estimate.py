@@ -29,7 +29,7 @@ THRESHOLD = 0.01
 _FEW_PATIENTS = 20
 
 
-def effects(
+def estimate_effects(
     table: pd.DataFrame,
     treatment: str,
     outcome: str,

@@ -1,4 +1,4 @@
-"""What effects() found, as tables."""
+"""What estimate_effects() found, as tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IntervalKind = Literal["influence", "bootstrap", "posterior"]
 
 @dataclass(frozen=True)
 class Effects:
-    """What :func:`structural_models.effects.estimate.effects` found.
+    """What :func:`structural_models.effects.estimate.estimate_effects` found.
 
     Attributes:
         treatment, outcome: columns.

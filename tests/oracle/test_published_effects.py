@@ -10,7 +10,7 @@ import pytest
 
 from structural_models.effects.augmented import Augmented
 from structural_models.effects.entropy_balancing import EntropyBalancing
-from structural_models.effects.estimate import effects
+from structural_models.effects.estimate import estimate_effects
 from structural_models.effects.g_formula import GFormula
 from structural_models.effects.result import Effects
 from structural_models.effects.weighting import InverseProbability, Overlap
@@ -34,13 +34,13 @@ COVARIATES = [*QUANTITIES, *(f"{name}²" for name in QUANTITIES), *LEVELS]
 
 
 def quitting(table: pd.DataFrame, method) -> tuple[float, float, float]:
-    found = effects(table, "qsmk", "wt82_71", COVARIATES, method=method, threshold=0.0).contrasts()
+    found = estimate_effects(table, "qsmk", "wt82_71", COVARIATES, method=method, threshold=0.0).contrasts()
     (row,) = found.itertuples()
     return row.difference, row.difference_low, row.difference_high
 
 
 def test_nhefs_naive(nhefs) -> None:
-    means = effects(nhefs, "qsmk", "wt82_71", COVARIATES, method=EntropyBalancing()).table["associated"]
+    means = estimate_effects(nhefs, "qsmk", "wt82_71", COVARIATES, method=EntropyBalancing()).table["associated"]
     assert round(means[1] - means[0], 4) == 2.5406
 
 
@@ -54,7 +54,9 @@ def test_nhefs_weighting(nhefs) -> None:
 
 def test_nhefs_standardisation(nhefs) -> None:
     product = GFormula("regression", interactions=("smokeintensity",))
-    means = effects(nhefs, "qsmk", "wt82_71", COVARIATES, method=product, threshold=0.0).table["interventional"]
+    means = estimate_effects(nhefs, "qsmk", "wt82_71", COVARIATES, method=product, threshold=0.0).table[
+        "interventional"
+    ]
     assert [round(m, 4) for m in means] == [1.7562, 5.2736]
     assert round(quitting(nhefs, product)[0], 4) == 3.5174
     assert round(quitting(nhefs, GFormula("regression"))[0], 4) == 3.4626
@@ -91,7 +93,7 @@ def probit(strata: pd.DataFrame, counts: np.ndarray) -> np.ndarray:
 
 def smoking(table: pd.DataFrame, method) -> Effects:
     covariates = ["mmarried_", "mage", "mage2", "fbaby_", "medu", "prenatal1_"]
-    return effects(table, "mbsmoke_", "bweight", covariates, method=method, threshold=0.0)
+    return estimate_effects(table, "mbsmoke_", "bweight", covariates, method=method, threshold=0.0)
 
 
 def test_cattaneo(cattaneo) -> None:
@@ -128,7 +130,7 @@ def test_three_arms_against_causallib() -> None:
     question = (rng.random(n)[:, None] > np.array([[0.6, 0.9], [0.3, 0.7], [0.1, 0.3]])[severity]).sum(1)
     answer = (rng.random(n) < 0.2 + 0.15 * severity + 0.1 * question + 0.05 * (severity == question)).astype(int)
     table = pd.DataFrame({"severity": severity, "question": question, "answer": answer})
-    found = effects(table, "question", "answer", ["severity"]).table
+    found = estimate_effects(table, "question", "answer", ["severity"]).table
     ours = found[found["outcome"] == 1]["interventional"].to_numpy()
     dummies = pd.get_dummies(table["severity"], prefix="s").astype(float)
     saturated = LogisticRegression(C=np.inf, tol=1e-12, max_iter=10_000)
@@ -153,5 +155,7 @@ def test_three_arms_against_causallib() -> None:
     weighting = causallib.IPW(saturated)
     weighting.fit(dummies.iloc[:, 1:], table["question"])
     wanted = weighting.estimate_population_outcome(dummies.iloc[:, 1:], table["question"], table["answer"]).to_numpy()
-    weighted = effects(table, "question", "answer", ["severity"], method=InverseProbability("multinomial")).table
+    weighted = estimate_effects(
+        table, "question", "answer", ["severity"], method=InverseProbability("multinomial")
+    ).table
     assert np.abs(weighted[weighted["outcome"] == 1]["interventional"].to_numpy() - wanted).max() < 5e-5

@@ -9,7 +9,7 @@ from scipy.stats import chi2, kstest
 
 from structural_models.effects.bayesian import BayesianGFormula
 from structural_models.effects.cells import Cells, tabulate
-from structural_models.effects.estimate import effects
+from structural_models.effects.estimate import estimate_effects
 from structural_models.errors import TableError
 
 STRATA, ARMS, ROWS = 3, 2, 60
@@ -77,12 +77,16 @@ def test_one_stratum_is_a_beta_posterior() -> None:
 
 
 def test_as_a_method(toy) -> None:
-    found = effects(toy.table, "style", "answer", ["severity"], method=BayesianGFormula(), rng=np.random.default_rng(0))
+    found = estimate_effects(
+        toy.table, "style", "answer", ["severity"], method=BayesianGFormula(), rng=np.random.default_rng(0)
+    )
     assert found.interval == "posterior"
     rows = found.table[found.table["outcome"] == 1]
     assert (rows["interventional_low"] < toy.do).all()
     assert (toy.do < rows["interventional_high"]).all()
-    again = effects(toy.table, "style", "answer", ["severity"], method=BayesianGFormula(), rng=np.random.default_rng(0))
+    again = estimate_effects(
+        toy.table, "style", "answer", ["severity"], method=BayesianGFormula(), rng=np.random.default_rng(0)
+    )
     pd.testing.assert_frame_equal(found.table, again.table)
 
 
@@ -90,9 +94,11 @@ def test_bad_input(toy) -> None:
     with pytest.raises(TableError, match="must be positive"):
         BayesianGFormula(0.0)
     with pytest.raises(TableError, match="give a generator"):
-        effects(toy.table, "style", "answer", ["severity"], method=BayesianGFormula())
+        estimate_effects(toy.table, "style", "answer", ["severity"], method=BayesianGFormula())
     with pytest.raises(TableError, match="which has no others"):
-        effects(toy.table, "style", "answer", ["severity"], method=BayesianGFormula(), interval="influence")
+        estimate_effects(toy.table, "style", "answer", ["severity"], method=BayesianGFormula(), interval="influence")
     number = toy.table.assign(answer=toy.table["answer"].astype(float))
     with pytest.raises(TableError, match="answers that are levels"):
-        effects(number, "style", "answer", ["severity"], method=BayesianGFormula(), rng=np.random.default_rng(0))
+        estimate_effects(
+            number, "style", "answer", ["severity"], method=BayesianGFormula(), rng=np.random.default_rng(0)
+        )

@@ -1,4 +1,4 @@
-"""What effects() does with thin strata, several patients in a row, answer spaces, and input that makes no sense."""
+"""What estimate_effects() does with thin strata, several patients in a row, answer spaces, and input that makes no sense."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from structural_models.effects.augmented import Augmented
 from structural_models.effects.cells import tabulate
 from structural_models.effects.entropy_balancing import EntropyBalancing, balancing_weights
-from structural_models.effects.estimate import effects
+from structural_models.effects.estimate import estimate_effects
 from structural_models.effects.g_formula import GFormula, Stratification
 from structural_models.effects.weighting import InverseProbability, Overlap
 from structural_models.errors import PositivityError, TableError
@@ -28,7 +28,7 @@ def test_an_arm_that_a_stratum_lacks_is_listed_and_not_adjusted() -> None:
     table = questions(np.random.default_rng(0))
     table = table[(table["severity"] != 1) | (table["question"] != "q2")].reset_index(drop=True)
     for method in (GFormula(), InverseProbability(), Augmented(folds=1)):
-        found = effects(table, "question", "answer", ["severity"], method=method)
+        found = estimate_effects(table, "question", "answer", ["severity"], method=method)
         said = found.table.set_index(["arm", "outcome"])["interventional"]
         assert said["q2"].isna().all()
         assert said[["q0", "q1"]].notna().all()
@@ -38,22 +38,27 @@ def test_an_arm_that_a_stratum_lacks_is_listed_and_not_adjusted() -> None:
         assert found.warnings == ("1 of 3 arms are not adjusted: some stratum (almost) lacks them, see the failures",)
         assert set(found.contrasts()["arm"]) == {"q1"}
     inside = table[table["severity"] != 1]
-    wanted = effects(inside, "question", "answer", ["severity"]).table
-    found = effects(table, "question", "answer", ["severity"], method=Stratification()).table
+    wanted = estimate_effects(inside, "question", "answer", ["severity"]).table
+    found = estimate_effects(table, "question", "answer", ["severity"], method=Stratification()).table
     assert np.abs(found["interventional"] - wanted["interventional"]).max() < 1e-12
     assert np.abs(found["interventional_low"] - wanted["interventional_low"]).max() < 1e-12
     # Overlap gives the stratum no weight, which is the same here.
-    assert effects(table, "question", "answer", ["severity"], method=Overlap()).table["interventional"].notna().all()
+    assert (
+        estimate_effects(table, "question", "answer", ["severity"], method=Overlap())
+        .table["interventional"]
+        .notna()
+        .all()
+    )
 
 
 def test_a_rare_cell_is_a_failure_too() -> None:
     """P(q | s) below .01 for two arms of half the rows each; the threshold shrinks with the share of the arm."""
     rows = [("a", 0)] * 995 + [("b", 0)] * 5 + [("a", 1)] * 5 + [("b", 1)] * 995
     table = pd.DataFrame(rows, columns=["question", "severity"]).assign(answer=lambda t: np.arange(len(t)) % 2)
-    assert len(effects(table, "question", "answer", ["severity"]).failures) == 2
-    assert effects(table, "question", "answer", ["severity"], threshold=0.004).failures.empty
+    assert len(estimate_effects(table, "question", "answer", ["severity"]).failures) == 2
+    assert estimate_effects(table, "question", "answer", ["severity"], threshold=0.004).failures.empty
     many = questions(np.random.default_rng(1), 60_000, arms=80)
-    assert effects(many, "question", "answer", ["severity"]).failures.empty
+    assert estimate_effects(many, "question", "answer", ["severity"]).failures.empty
 
 
 def test_every_arm_has_an_answer_space_of_its_own() -> None:
@@ -61,7 +66,7 @@ def test_every_arm_has_an_answer_space_of_its_own() -> None:
     rng = np.random.default_rng(2)
     first = questions(rng)
     second = questions(rng).assign(question="which lead", answer=rng.choice(["I", "II", "V1"], 3000, p=[0.5, 0.3, 0.2]))
-    found = effects(pd.concat([first, second], ignore_index=True), "question", "answer", ["severity"])
+    found = estimate_effects(pd.concat([first, second], ignore_index=True), "question", "answer", ["severity"])
     spaces = found.table.groupby("arm")["outcome"].agg(set)
     assert spaces["q0"] == {"yes", "no"}
     assert spaces["which lead"] == {"I", "II", "V1"}
@@ -73,9 +78,9 @@ def test_every_arm_has_an_answer_space_of_its_own() -> None:
 def test_within_each_topic_apart() -> None:
     rng = np.random.default_rng(3)
     parts = [questions(rng).assign(topic=name) for name in ("AF", "LBBB")]
-    whole = effects(pd.concat(parts, ignore_index=True), "question", "answer", ["severity"], within=["topic"])
+    whole = estimate_effects(pd.concat(parts, ignore_index=True), "question", "answer", ["severity"], within=["topic"])
     for part in parts:
-        alone = effects(part, "question", "answer", ["severity"]).table
+        alone = estimate_effects(part, "question", "answer", ["severity"]).table
         inside = whole.table[whole.table["topic"] == part["topic"].iloc[0]].reset_index(drop=True)
         columns = ["interventional", "interventional_low", "interventional_high", "bias_low", "bias_high"]
         assert np.abs(inside[columns] - alone[columns]).max().max() < 1e-12
@@ -96,7 +101,7 @@ def test_cross_fitting_keeps_patients_whole(monkeypatch) -> None:
     rng = np.random.default_rng(4)
     groups = np.column_stack([rng.integers(0, 900, 3000), np.full(3000, -1)])
     groups[:200, 1] = rng.integers(0, 900, 200)
-    effects(questions(rng), "question", "answer", ["severity"], method=Augmented(), groups=groups, rng=rng)
+    estimate_effects(questions(rng), "question", "answer", ["severity"], method=Augmented(), groups=groups, rng=rng)
     (fold,) = seen
     for patient in range(900):
         assert len(set(fold[(groups == patient).any(axis=1)])) <= 1
@@ -116,11 +121,11 @@ def test_entropy_balancing_balances() -> None:
         assert np.average(ages[at], weights=weights[at]) == pytest.approx(table["age"].mean(), abs=1e-7)
     apart = pd.DataFrame({"question": ["a"] * 9 + ["b"] * 9, "age": [1.0] * 9 + [2.0] * 9, "answer": [0, 1, 1] * 6})
     with pytest.raises(PositivityError, match="no weights give question = a"):
-        effects(apart, "question", "answer", ["age"], method=EntropyBalancing())
+        estimate_effects(apart, "question", "answer", ["age"], method=EntropyBalancing())
 
 
 def test_its_json(toy) -> None:
-    found = effects(toy.table, "style", "answer", ["severity"])
+    found = estimate_effects(toy.table, "style", "answer", ["severity"])
     record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert record["table"][0]["arm"] == "a"
     assert len(record["contrasts"]) == 4
@@ -143,7 +148,7 @@ def test_its_json(toy) -> None:
 def test_bad_input_is_one_sentence(toy, change: dict, message: str) -> None:
     options = {"treatment": "style", "adjustment": ["severity"], **change}
     with pytest.raises(TableError, match=message) as caught:
-        effects(toy.table, options.pop("treatment"), "answer", options.pop("adjustment"), **options)
+        estimate_effects(toy.table, options.pop("treatment"), "answer", options.pop("adjustment"), **options)
     assert "\n" not in str(caught.value)
 
 
@@ -163,4 +168,4 @@ def test_too_many_strata_for_a_saturated_model() -> None:
     table = questions(rng, 200_000, arms=80).assign(age=rng.standard_normal(200_000).round(5))
     table["answer"] = rng.integers(0, 9, 200_000)
     with pytest.raises(TableError, match="too many for a saturated model"):
-        effects(table, "question", "answer", ["age"])
+        estimate_effects(table, "question", "answer", ["age"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from structural_models.effects.augmented import Augmented
 from structural_models.effects.bayesian import BayesianGFormula
 from structural_models.effects.entropy_balancing import EntropyBalancing
-from structural_models.effects.estimate import effects
+from structural_models.effects.estimate import estimate_effects
 from structural_models.effects.g_formula import GFormula, Stratification
 from structural_models.effects.method import Method
 from structural_models.effects.weighting import InverseProbability, Overlap
@@ -42,21 +42,21 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
 
 
 def means(table: pd.DataFrame, method: Method | BayesianGFormula, **options) -> pd.DataFrame:
-    found = effects(table, "question", "answer", ["severity"], method=method, threshold=0.0, **options)
+    found = estimate_effects(table, "question", "answer", ["severity"], method=method, threshold=0.0, **options)
     return found.table.set_index(["arm", "outcome"])
 
 
 def test_the_g_formula_is_the_enumerated_truth(toy) -> None:
-    found = effects(toy.table, "style", "answer", ["severity"]).table
+    found = estimate_effects(toy.table, "style", "answer", ["severity"]).table
     done = found[found["outcome"] == 1]["interventional"].to_numpy()
     assert np.abs(done - toy.do).max() < 1e-12
-    conditional = effects(toy.table, "style", "answer", ["severity"], within=["ecg"]).table
+    conditional = estimate_effects(toy.table, "style", "answer", ["severity"], within=["ecg"]).table
     done = conditional[conditional["outcome"] == 1].pivot(index="arm", columns="ecg", values="interventional")
     assert np.abs(done.to_numpy() - toy.do_given_ecg).max() < 1e-12
 
 
 def test_the_bias_is_what_is_seen_less_what_is_done(toy) -> None:
-    found = effects(toy.table, "style", "answer", ["severity"]).table
+    found = estimate_effects(toy.table, "style", "answer", ["severity"]).table
     seen = toy.table.groupby("style")["answer"].mean().to_numpy()
     assert np.abs(found[found["outcome"] == 1]["bias"].to_numpy() - (seen - toy.do)).max() < 1e-12
 
@@ -113,7 +113,7 @@ def test_every_row_twice(method: Method, table: pd.DataFrame) -> None:
 def test_regression_on_stratum_dummies_is_the_overlap_contrast(table: pd.DataFrame) -> None:
     """Two arms: least squares with an indicator of every stratum weighs strata by P(q | s) (1 - P(q | s))."""
     two = table[table["question"].isin(["q0", "q1"])].reset_index(drop=True)
-    found = effects(two, "question", "answer", ["severity"], method=Overlap()).contrasts()
+    found = estimate_effects(two, "question", "answer", ["severity"], method=Overlap()).contrasts()
     ours = float(found[found["outcome"] == "yes"]["difference"].iloc[0])
     design = pd.get_dummies(two["severity"]).astype(float).assign(arm=(two["question"] == "q1").astype(float))
     fitted = np.linalg.lstsq(design.to_numpy(), (two["answer"] == "yes").to_numpy(dtype=float), rcond=None)[0]

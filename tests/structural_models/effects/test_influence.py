@@ -11,7 +11,7 @@ from structural_models.effects.augmented import Augmented
 from structural_models.effects.cells import Cells, tabulate
 from structural_models.effects.clusters import Clusters
 from structural_models.effects.entropy_balancing import EntropyBalancing
-from structural_models.effects.estimate import effects
+from structural_models.effects.estimate import estimate_effects
 from structural_models.effects.g_formula import GFormula, Stratification
 from structural_models.effects.method import Method
 from structural_models.effects.weighting import InverseProbability, Overlap
@@ -121,7 +121,7 @@ def test_the_bootstrap_agrees() -> None:
     groups = rng.integers(0, 500, 2000)
     for method in (GFormula(), Overlap(), EntropyBalancing()):
         normal, drawn_ = (
-            effects(
+            estimate_effects(
                 table, "question", "answer", ["severity"], method=method, groups=groups, interval=kind,
                 replicates=1000, rng=np.random.default_rng(5),
             ).table

@@ -15,7 +15,7 @@ from scipy.special import expit
 from structural_models.effects.augmented import Augmented
 from structural_models.effects.cells import Cells, tabulate
 from structural_models.effects.entropy_balancing import EntropyBalancing
-from structural_models.effects.estimate import effects
+from structural_models.effects.estimate import estimate_effects
 from structural_models.effects.g_formula import GFormula, Stratification
 from structural_models.effects.weighting import InverseProbability
 
@@ -88,7 +88,7 @@ def test_intervals_cover_it(method) -> None:
     rng = np.random.default_rng(0)
     inside, naive = np.zeros(5), 0
     for number in range(200):
-        found = effects(
+        found = estimate_effects(
             drawn(rng, 600), "question", "answer", ["severity"], method=method, rng=np.random.default_rng(number)
         )
         one = found.table[found.table["outcome"] == 1]
