@@ -1,4 +1,4 @@
-"""The ground floor by itself: a graph, what it identifies and implies, the effects of its questions, how fragile they are.
+"""The ground floor by itself: what a graph identifies and implies, the effects of its questions, how fragile they are.
 
 Nothing here knows of ECGs or of models: any table of treatments, outcomes and covariates will do. Run it with
     python examples/structural_models_alone.py
@@ -75,13 +75,15 @@ def main(rows: int = 6000) -> None:
     contrasts = found[0].contrasts("plain")
     for row in contrasts[contrasts["outcome"] == "yes"].itertuples():
         e_value = e_value_of_limit(row.ratio_low, row.ratio_high)
-        print(
-            f"do({row.arm}) against do(plain): {row.difference:+.3f}, ratio {row.ratio:.2f}; E-value of the limit {e_value:.2f}"
-        )
+        told = f"{row.difference:+.3f}, ratio {row.ratio:.2f}; E-value of the limit {e_value:.2f}"
+        print(f"do({row.arm}) against do(plain): {told}")
 
-    through = severity_effects(table, "severity", "question", "answer", reference="mild", groups=patients).table
+    # Age ties severity to the answer, so the comparison is within it.
+    through = severity_effects(
+        table, "severity", "question", "answer", within=["age"], reference="mild", groups=patients
+    ).table
     for row in through[through["outcome"] == "yes"].itertuples():
-        print(f"severity's {row.effect} effect: {row.estimate:+.3f} ({row.low:+.3f} to {row.high:+.3f})")
+        print(f"{row.age}: severity's {row.effect} effect: {row.estimate:+.3f} ({row.low:+.3f} to {row.high:+.3f})")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -53,3 +54,18 @@ def test_the_committed_notebook_is_this_script_executed() -> None:
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "configs").glob("*.toml")), ids=lambda path: path.stem)
 def test_configurations_are_valid(path: Path) -> None:
     assert RunConfig.read(path).epochs == tomllib.loads(path.read_text())["epochs"]
+
+
+def test_the_ground_floor_alone_recovers_its_own_law() -> None:
+    """Every printed interval holds the truth printed beside it (nine intervals of 95 %, one seed)."""
+    code = "import structural_models_alone; structural_models_alone.main()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLES), str(EXAMPLES.parent)])}
+    run = subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True, text=True)
+    assert "age ⟂ question | severity: not contradicted" in run.stdout
+    rows = [line for line in run.stdout.splitlines() if line.startswith(("  plain", "  urgent", "  detailed"))]
+    assert len(rows) == 3
+    for row in rows:
+        seen, truth, *rest = map(float, re.findall(r"-?\d+\.\d+", row))
+        for low, high in zip(rest[1::3], rest[2::3], strict=True):
+            assert low <= truth <= high
+        assert abs(seen - truth) > 0.02
