@@ -20,7 +20,7 @@ from structural_models.effects.positivity import lacking, positivity_failures
 from structural_models.effects.result import Effects, IntervalKind, effects_table
 from structural_models.errors import TableError
 from structural_models.patient_bootstrap import PatientBootstrap
-from structural_models.stratified_independence import checked_groups
+from structural_models.stratified_independence import checked_groups, connected
 
 REPLICATES = 1000
 #: Of P(arm | stratum), see :func:`structural_models.effects.positivity.lacking`.
@@ -78,7 +78,7 @@ def estimate_effects(
             raise TableError("cross-fitting, bootstrap and posterior draw at random: give a generator as rng")
         rng = np.random.default_rng(0)  # draws nothing
     members = None if groups is None else checked_groups(groups, len(table))
-    fold = None if chosen.folds == 1 else assign_folds(_connected(members, len(table)), chosen.folds, rng)
+    fold = None if chosen.folds == 1 else _folds(members, len(table), chosen.folds, rng)
     counted = tabulate(table, treatment, outcome, adjustment, within, fold=fold)
     found = _estimate(counted, chosen, kind, members, replicates, threshold, rng)
     patients = 0 if members is None else int(members.max(initial=-1)) + 1
@@ -111,18 +111,10 @@ def _interval_kind(method: Method | BayesianGFormula, interval: IntervalKind | N
     return kind
 
 
-def _connected(members: np.ndarray | None, rows: int) -> np.ndarray:
-    """(rows,) int64; rows that patients connect, directly or through other rows, share a number."""
-    if members is None:
-        return np.arange(rows)
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    row, column = np.nonzero(members >= 0)
-    size = rows + int(members.max(initial=-1)) + 1
-    links = coo_array((np.ones(len(row), dtype=np.int8), (row, rows + members[row, column])), shape=(size, size))
-    labels = connected_components(links, directed=False)[1][:rows]
-    return np.asarray(np.unique(labels, return_inverse=True)[1], dtype=np.int64)
+def _folds(members: np.ndarray | None, rows: int, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """(rows,) fold of each row; rows that patients connect, directly or through other rows, share one."""
+    units = np.arange(rows) if members is None else np.unique(connected(members), return_inverse=True)[1]
+    return assign_folds(units, folds, rng)
 
 
 def _estimate(
