@@ -3,9 +3,6 @@ the figure of the arms by itself, for papers and pages."""
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +17,8 @@ from causalecg.audits.verdicts import overall, worst
 from causalecg.errors import InputError
 from causalecg.reports.audit_figures import audit_figures
 from causalecg.reports.figures import balance_figure, forest_figure, graph_figure
+from causalecg.reports.folder import FIGURE, refuse_other_folder, replace_report
+from causalecg.reports.page import LARGEST, interval, page_template, unmarked
 from causalecg.reports.strips import swapped_item
 from structural_models.json_values import plain
 
@@ -29,10 +28,6 @@ if TYPE_CHECKING:
     from structural_models.estimand import Estimand
     from structural_models.graph import CausalGraph
 
-FIGURE = "arms.svg"
-#: Bytes of the page.
-LARGEST = 300_000
-_LIMITS = ("estimate", "low", "high")
 PANELS = {
     "test": "accuracy, test as it is",
     "test_unbiased": "accuracy, unbiased test",
@@ -80,11 +75,7 @@ def write_report(
         seed: of the bootstrap of the accuracies in the table of runs.
     """
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give a folder for the report")
-    for made in ("cohort.json", "run.json", "runs.json", "compare.json"):
-        if (out / made).exists():
-            raise InputError(f"{out} holds other things ({made}); choose another folder for the report")
+    refuse_other_folder(out)
     arms = _arms_compared(comparison) if comparison is not None else _runs_compared(score_set, results, seed)
     record = plain(_record(score_set, results, graph, estimand, comparison, title, arms, judged))
     tables = {"": balance} if isinstance(balance, pd.DataFrame) else dict(balance or {})
@@ -103,26 +94,13 @@ def write_report(
             "item": None if cohort is None else swapped_item(score_set, cohort),
         }
     )
-    partial = out.parent / f".{out.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / "report.html").write_text(page, encoding="utf-8")
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-    (partial / "report.json").write_text(text + "\n", encoding="utf-8")
-    (partial / "report.md").write_text(_markdown(record), encoding="utf-8")
-    if forest is not None:
-        (partial / FIGURE).write_text(forest, encoding="utf-8")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / FIGURE).unlink(missing_ok=True)
-    for path in partial.iterdir():
-        path.replace(out / path.name)
-    partial.rmdir()
-    return out / "report.html"
+    figures = {} if forest is None else {FIGURE: forest}
+    return replace_report(out, page, record, _markdown(record), figures)
 
 
 def _small_page(parts: dict[str, Any]) -> str:
     """The page; what takes most room and is in report.json or a file beside it is left out as far as it must be."""
-    template = _template()
+    template = page_template("report.html.jinja")
     record = parts["record"]
     runs = list(dict.fromkeys(audit["run_id"] for audit in record["audits"]))
     judged = [run for run in runs if record["verdict"] and run in record["verdict"]["runs"]]
@@ -257,62 +235,24 @@ def _paths(graph: CausalGraph) -> list[str]:
     return [graph.path_text(path) for path in open_backdoor_paths(graph)]
 
 
-def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        loader=PackageLoader("causalecg.reports", "templates"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    environment.filters["interval"] = interval
-    return environment.get_template("report.html.jinja")
-
-
-def number(value: Any) -> str:
-    """Three decimals for a fraction, as it is otherwise, a dash for nothing."""
-    if value is None or (isinstance(value, float) and value != value):
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.3g}" if 0 < abs(value) < 0.0005 else f"{value:.3f}"
-    return str(value)
-
-
-def interval(value: Mapping[str, float | None] | None) -> str:
-    """ ".873 (.861 to .885)", or a dash."""
-    if not value or value["estimate"] is None or value["estimate"] != value["estimate"]:
-        return "–"
-    estimate, low, high = (number(value[key]) for key in _LIMITS)
-    return f"{estimate} ({low} to {high})"
-
-
 def _markdown(record: dict[str, Any]) -> str:
-    lines = [f"# {_unmarked(record['title'])}", ""]
+    lines = [f"# {unmarked(record['title'])}", ""]
     if record["verdict"]:
-        lines += [f"**{_unmarked(record['verdict']['sentence'])}**", ""]
+        lines += [f"**{unmarked(record['verdict']['sentence'])}**", ""]
     keys = _panels(record["arms"])
     if keys:
         lines += ["| arm | " + " | ".join(PANELS[key] for key in keys) + " |", "|---" * (len(keys) + 1) + "|"]
         for row in record["arms"]:
-            lines.append(f"| {_unmarked(row['label'])} | " + " | ".join(interval(row.get(key)) for key in keys) + " |")
+            lines.append(f"| {unmarked(row['label'])} | " + " | ".join(interval(row.get(key)) for key in keys) + " |")
         lines.append("")
-    lines += [f"- {_unmarked(line)}" for line in record["remarks"]] + [""]
+    lines += [f"- {unmarked(line)}" for line in record["remarks"]] + [""]
     lines += ["| run | audit | estimate | verdict | threshold |", "|---|---|---|---|---|"]
     for audit in record["audits"]:
         limits = audit["interval"]
         shown = limits and {"estimate": audit["estimate"], "low": limits[0], "high": limits[1]}
         value = interval(shown)
         cells = (audit["run_id"], audit["name"], f"{value} {audit['measure']}", audit["verdict"], audit["threshold"])
-        lines.append("| " + " | ".join(_unmarked(cell) for cell in cells) + " |")
+        lines.append("| " + " | ".join(unmarked(cell) for cell in cells) + " |")
     if record["estimand"]:
         lines += ["", "```", record["estimand"]["text"].replace("```", ""), "```"]
     return "\n".join([*lines, "", record["made_with"], ""])
-
-
-def _unmarked(text: str) -> str:
-    """Text from data as Markdown shows it literally, on one line."""
-    flat = re.sub(r"\s+", " ", str(text))
-    return re.sub(r"([\\`\[\]!*_|])", r"\\\1", flat).replace("&", "&amp;").replace("<", "&lt;")

@@ -32,13 +32,14 @@ def declared(runs: Mapping[str, Mapping[str, Any]], order: Sequence[str]) -> Dec
     graph = next((run["graph"] for run in having if run.get("graph")), None)
     estimand = next((run["estimand"] for run in having if run.get("estimand")), None)
     return Declared(
-        None if graph is None else _graph(graph),
+        None if graph is None else graph_of(graph),
         None if estimand is None else Estimand.from_dict(estimand),
         {name: pd.DataFrame(runs[name]["balance"]) for name in order if runs[name].get("balance")},
     )
 
 
-def _graph(record: Mapping[str, Any]) -> CausalGraph:
+def graph_of(record: Mapping[str, Any]) -> CausalGraph:
+    """Read back from :meth:`structural_models.graph.CausalGraph.to_dict`. Raises GraphError as that class does."""
     arrows = nx.DiGraph()
     arrows.add_nodes_from(record["nodes"])
     arrows.add_edges_from(map(tuple, record["edges"]))

@@ -1,0 +1,54 @@
+"""What the pages share: how templates are read, and how numbers and text from data are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+#: Bytes of a page.
+LARGEST = 300_000
+_LIMITS = ("estimate", "low", "high")
+
+
+def page_template(name: str) -> Any:
+    """A template of this package; text from data is escaped, and a misspelt name is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("causalecg.reports", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "interval": interval, "p_value": p_value}
+    return environment.get_template(name)
+
+
+def number(value: Any) -> str:
+    """Three decimals for a fraction, as it is otherwise, a dash for nothing."""
+    if value is None or (isinstance(value, float) and value != value):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3g}" if 0 < abs(value) < 0.0005 else f"{value:.3f}"
+    return str(value)
+
+
+def p_value(value: float | None) -> str:
+    """As :func:`number`; what is below a thousandth is "<0.001"."""
+    return "<0.001" if value is not None and value < 0.001 else number(value)
+
+
+def interval(value: Mapping[str, float | None] | None) -> str:
+    """ ".873 (.861 to .885)", or a dash."""
+    if not value or value["estimate"] is None or value["estimate"] != value["estimate"]:
+        return "–"
+    estimate, low, high = (number(value[key]) for key in _LIMITS)
+    return f"{estimate} ({low} to {high})"
+
+
+def unmarked(text: str) -> str:
+    """Text from data as Markdown shows it literally, on one line."""
+    flat = re.sub(r"\s+", " ", str(text))
+    return re.sub(r"([\\`\[\]!*_|])", r"\\\1", flat).replace("&", "&amp;").replace("<", "&lt;")
