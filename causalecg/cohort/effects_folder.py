@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from causalecg.cohort.effects_record import require_whole
 from causalecg.errors import InputError
+from structural_models.json_values import plain
 
 RECORD = "effects.json"
 
@@ -45,8 +47,9 @@ def read_effects(folder: str | Path) -> dict[str, Any]:
         known = record["kind"] == "confounder effects"
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no {RECORD}; make one with 'causalecg scm effects --out'") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged; make it again with 'causalecg scm effects --out'") from error
     if not known:
         raise InputError(f"{path} is no record of confounder effects")
-    return dict(record)
+    require_whole(record, str(path))
+    return dict(plain(record))

@@ -16,6 +16,7 @@ from causalecg.audits.suite import judged_runs
 from causalecg.audits.verdicts import overall, worst
 from causalecg.errors import InputError
 from causalecg.reports.audit_figures import audit_figures
+from causalecg.reports.declared import path_texts
 from causalecg.reports.figures import balance_figure, forest_figure, graph_figure
 from causalecg.reports.folder import FIGURE, refuse_other_folder, replace_report
 from causalecg.reports.page import LARGEST, interval, page_template, unmarked
@@ -163,7 +164,7 @@ def _record(
                 "audits": {r.name: {"verdict": r.verdict, "required": r.required} for r in mine},
             }
         )
-    paths = [] if graph is None else _paths(graph)
+    paths = [] if graph is None else path_texts(graph)
     return {
         "title": title,
         "verdict": _headline(verdicts, _judged(score_set, runs) if judged is None else judged),
@@ -227,12 +228,6 @@ def _remarks(comparison: dict[str, Any] | None) -> list[str]:
     from causalecg.benchmark.comparison import remarks
 
     return remarks(comparison)
-
-
-def _paths(graph: CausalGraph) -> list[str]:
-    from structural_models.graph import open_backdoor_paths
-
-    return [graph.path_text(path) for path in open_backdoor_paths(graph)]
 
 
 def _markdown(record: dict[str, Any]) -> str:

@@ -44,3 +44,10 @@ def graph_of(record: Mapping[str, Any]) -> CausalGraph:
     arrows.add_nodes_from(record["nodes"])
     arrows.add_edges_from(map(tuple, record["edges"]))
     return CausalGraph(record["name"], arrows, record["roles"], frozenset(record["latent"]), record["description"])
+
+
+def path_texts(graph: CausalGraph) -> list[str]:
+    """Its open back-door paths, as a reader writes them."""
+    from structural_models.graph import open_backdoor_paths
+
+    return [graph.path_text(path) for path in open_backdoor_paths(graph)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 #: Bytes of a page.
@@ -22,7 +22,8 @@ def page_template(name: str) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "interval": interval, "p_value": p_value}
+    environment.filters |= {"number": number, "interval": interval, "rounded": rounded, "signed": signed, "p": p_value}
+    environment.globals |= {"rounded": rounded, "signed": signed}
     return environment.get_template(name)
 
 
@@ -35,16 +36,27 @@ def number(value: Any) -> str:
     return str(value)
 
 
+def rounded(value: float | None) -> str:
+    """Three decimals and never more, a dash for nothing."""
+    return "–" if value is None or value != value else f"{round(value, 3) + 0.0:.3f}"
+
+
+def signed(value: float | None) -> str:
+    """As :func:`rounded`, with the sign of what is not zero."""
+    text = rounded(value)
+    return f"+{text}" if value is not None and round(value, 3) > 0 else text
+
+
 def p_value(value: float | None) -> str:
-    """As :func:`number`; what is below a thousandth is "<0.001"."""
-    return "<0.001" if value is not None and value < 0.001 else number(value)
+    """Three decimals; what is below a thousandth is "<0.001"."""
+    return "<0.001" if value is not None and value < 0.001 else rounded(value)
 
 
-def interval(value: Mapping[str, float | None] | None) -> str:
+def interval(value: Mapping[str, float | None] | None, write: Callable[[Any], str] = number) -> str:
     """ ".873 (.861 to .885)", or a dash."""
     if not value or value["estimate"] is None or value["estimate"] != value["estimate"]:
         return "–"
-    estimate, low, high = (number(value[key]) for key in _LIMITS)
+    estimate, low, high = (write(value[key]) for key in _LIMITS)
     return f"{estimate} ({low} to {high})"
 
 
