@@ -18,7 +18,7 @@ from causalecg.reports.confounder_rows import (
     failure_table,
     severity_table,
 )
-from causalecg.reports.confounder_sentences import agreement, assumption, effect_summary
+from causalecg.reports.confounder_sentences import agreement, assumption, scale_summary
 from causalecg.reports.declared import graph_of, path_texts
 from causalecg.reports.figures import graph_figure
 from causalecg.reports.folder import refuse_other_folder, replace_report
@@ -41,11 +41,16 @@ class _Room:
     drawn: int = 0
     left_out: str = ""
 
+    @property
+    def asked(self) -> int | None:
+        """Rows whose questions are shown in full."""
+        return None if self.biases is None else max(self.biases, self.drawn)
+
 
 _ROOMS = (
-    _Room(30, 10, 16, 8, 3, 30),
-    _Room(20, 6, 8, 5, 3, 20, "smaller effects"),
-    _Room(10, 3, 4, 3, 1, 0, "smaller effects, the figures of effects"),
+    _Room(14, 8, 10, 8, 3, 26),
+    _Room(10, 5, 6, 5, 3, 14, "smaller effects"),
+    _Room(8, 3, 4, 3, 1, 0, "smaller effects, the figures of effects"),
     _Room(0, 0, 0, 0, 0, 0, "tables and figures of effects"),
 )
 
@@ -78,7 +83,6 @@ def _record(effects: Row, room: _Room) -> dict[str, Any]:
     scales = [scale["scale"] for scale in effects["scales"]]
     every = list(dict.fromkeys(found["effect"] for scale in effects["scales"] for found in scale["effects"]))
     biases = {effect: bias_table(effects, effect, names) for effect in every}
-    severity = severity_table(effects, names)
     graph = graph_of(effects["graph"])
     levels = dict.fromkeys(f"{100 * found['level']:g} %" for scale in effects["scales"] for found in scale["effects"])
     return {
@@ -87,9 +91,7 @@ def _record(effects: Row, room: _Room) -> dict[str, Any]:
         "split": effects["split"],
         "percent": " and ".join(levels),
         "made_with": f"causalecg {__version__}",
-        "summaries": [
-            effect_summary(scale, found, names) for scale in effects["scales"] for found in scale["effects"]
-        ],
+        "summaries": [scale_summary(scale, names) for scale in effects["scales"]],
         "agreement": [line for effect in every if (line := agreement(biases[effect], effect, scales))],
         "assumption": assumption(effects),
         "graph": {**effects["graph"], "open_backdoor_paths": path_texts(graph)},
@@ -103,24 +105,28 @@ def _record(effects: Row, room: _Room) -> dict[str, Any]:
              **_capped(contrast_table(found, names), room.contrasts)}
             for scale in effects["scales"] for found in scale["effects"]
         ],
-        "severity": _capped(severity, room.severity),
+        "severity": [
+            {"scale": scale["scale"], **_capped(severity_table(scale, names), room.severity)}
+            for scale in effects["scales"]
+        ],
         "not_adjusted": [_not_adjusted(scale, names, room) for scale in effects["scales"]],
-        "asked": _asked(effects, names, [row for rows in biases.values() for row in rows[: room.biases]]),
+        "asked": _asked(effects, names, [row for rows in biases.values() for row in rows[: room.asked]]),
         "made": list(_made(effects)),
     }  # fmt: skip
 
 
 def _page(record: Row, effects: Row, room: _Room) -> str:
     level = next((found["level"] for scale in effects["scales"] for found in scale["effects"]), 0.95)
-    figures = [
-        bias_figure(rows, part["scales"], level) if (rows := part["rows"][: room.drawn]) else None
-        for part in record["biases"]
-    ]
-    drawn = record["severity"]["rows"][: room.drawn]
+    names = Names(effects["questions"])
+    figures = []
+    for part in record["biases"]:
+        rows = bias_table(effects, part["effect"], names)[: room.drawn]
+        figures.append({"drawn": len(rows), "svg": bias_figure(rows, part["scales"], level) if rows else None})
+    drawn = {part["scale"]: part["rows"][: room.drawn] for part in record["severity"] if part["rows"][: room.drawn]}
     return str(
         page_template("confounder.html.jinja").render(
             record=record,
-            bias_svgs=figures,
+            figures=figures,
             graph_svg=graph_figure(graph_of(effects["graph"])),
             severity_svg=severity_figure(drawn, level) if drawn else None,
             left_out=room.left_out,
@@ -153,9 +159,9 @@ def _not_adjusted(scale: Row, names: Names, room: _Room) -> dict[str, Any]:
     lines = [f"Not estimated: {reason}." for reason in scale["left_out"]]
     for found in scale["effects"]:
         missing = found["items_without_severity"]
+        left = f"; {missing:,} more have no severity on this scale and are left out" if missing else ""
         lines.append(
-            f"Effect of the {found['effect']}: {found['items']:,} items of {found['patients']:,} patients; "
-            f"{missing:,} more have no severity on this scale and are left out."
+            f"Effect of the {found['effect']}: {found['items']:,} items of {found['patients']:,} patients{left}."
         )
         lines += [f"{warning}." for warning in found["warnings"]]
     if scale["severity"] is not None:
@@ -207,7 +213,9 @@ def _made(effects: Row) -> Iterator[dict[str, str]]:
 
 def _markdown(record: Row) -> str:
     lines = [f"# {record['title']}", "", f"{unmarked(record['cohort'])}, split {unmarked(record['split'])}.", ""]
-    lines += [f"- **{unmarked(one['sentence'])}**" for one in record["summaries"]]
+    for scale in record["summaries"]:
+        lines.append(f"- Severity as {unmarked(scale['scale'])} ({unmarked(', '.join(scale['levels']))}):")
+        lines += [f"  - **{unmarked(one['claim'])}** {unmarked(one['sentence'])}" for one in scale["effects"]]
     lines += [f"- {unmarked(line)}" for line in (*record["agreement"], record["assumption"])]
     for part in record["biases"]:
         heads = ["held fixed", part["effect"], "answer"]

@@ -18,9 +18,13 @@ Row = Mapping[str, Any]
 _SEEN, _DONE = "P(A | Q), as seen", "P(A | do(Q)), severity adjusted for"
 _PARTS = {
     "total": (INK, "D", "the whole"),
-    "direct": (GOOD, "o", "direct effect of severity, not through the question"),
-    "indirect": (SECOND, "s", "through the question"),
+    "direct": (GOOD, "o", "direct effect of severity, not through the wording"),
+    "indirect": (SECOND, "s", "through the wording"),
 }
+
+
+#: Characters.
+_LABEL = 66
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,18 @@ def bias_figure(rows: Sequence[Row], scales: Sequence[str], level: float) -> str
         return _svg(figure, f"P(A | Q) and P(A | do(Q)) with {100 * level:g} % intervals, one panel per severity scale")
 
 
-def severity_figure(rows: Sequence[Row], level: float) -> str:
+def severity_figure(scales: Mapping[str, Sequence[Row]], level: float) -> str:
     """Severity's effect on the answer, whole and in its two parts, with intervals.
 
     Args:
-        rows: of :func:`causalecg.reports.confounder_rows.severity_table`.
+        scales: name -> rows of :func:`causalecg.reports.confounder_rows.severity_table`.
         level: of the intervals.
     """
-
-    def where(row: Row) -> str:
-        return ", ".join(part for part in (row["held"], f"severity as {row['scale']}") if part)
-
-    lines = _grouped(rows, where, lambda row: f"{row['severity']} against {row['against']}: {row['answer']}")
+    lines: list[_Line] = []
+    for scale, rows in scales.items():
+        lines.append(_Line(_short(f"severity as {scale}", _LABEL)))
+        for row in rows:
+            lines.append(_Line(_short(", ".join(part for part in (row["held"], _compared(row)) if part), _LABEL), row))
     with _style():
         figure, (axes,) = _panels(lines, 1, width=4.6)
         axes.axvline(0, color=GREY, linewidth=1)
@@ -88,14 +92,18 @@ def _grouped(rows: Iterable[Row], group: Any, label: Any) -> list[_Line]:
     lines: list[_Line] = []
     for heading, members in groups.items():
         if heading:
-            lines.append(_Line(_short(heading)))
-        lines += [_Line(_short(label(row)), row) for row in members]
+            lines.append(_Line(_short(heading, _LABEL)))
+        lines += [_Line(_short(label(row), _LABEL), row) for row in members]
     return lines
+
+
+def _compared(row: Row) -> str:
+    return f"{row['severity']} against {row['against']}: {row['answer']}"
 
 
 def _panels(lines: Sequence[_Line], count: int, width: float = 3.1) -> tuple[Figure, Sequence[Axes]]:
     """Panels with a common list of lines on the left; headings are bold, and stand where nothing is drawn."""
-    labels = max(1.6, 0.068 * max(len(line.text) for line in lines))
+    labels = max(1.6, 0.066 * max(len(line.text) for line in lines))
     figure = _new(labels + width * count, 1.25 + 0.235 * len(lines))
     figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - 0.62 / figure.get_figheight()))
     every = figure.subplots(1, count, sharey=True, squeeze=False)[0]

@@ -108,42 +108,40 @@ def contrast_table(found: Row, names: Names) -> list[dict[str, Any]]:
     ]
 
 
-def severity_table(record: Row, names: Names) -> list[dict[str, Any]]:
-    """Severity's effects, all scales in one list; those whose total is clear of zero first, then the largest first.
+def severity_table(scale: Row, names: Names) -> list[dict[str, Any]]:
+    """Severity's effects on one scale; those whose total is clear of zero first, then the largest first.
 
     Returns:
-        rows of ``scale``, ``held``, ``severity`` and ``against`` in words, ``answer``, and for each of
+        rows of ``held``, ``severity`` and ``against`` in words, ``answer``, and for each of
         :data:`SEVERITY_PARTS` its estimate with limits, and ``share`` of the total that is indirect.
     """
-    rows: list[dict[str, Any]] = []
-    for scale in record["scales"]:
-        found = scale["severity"]
-        if found is None:
+    found = scale["severity"]
+    if found is None:
+        return []
+    where = [*found["within"], "severity", "reference"]
+    merged: dict[Key, dict[str, Any]] = {}
+    for row in found["table"]:
+        part = SEVERITY_PARTS.get(row["effect"])
+        if part is None:
             continue
-        where = [*found["within"], "severity", "reference"]
-        merged: dict[Key, dict[str, Any]] = {}
-        for row in found["table"]:
-            part = SEVERITY_PARTS.get(row["effect"])
-            if part is None:
-                continue
-            here = merged.setdefault(_key(row, [*where, "outcome"]), {**row, "share": None})
-            here[part] = {"estimate": row["estimate"], "low": row["low"], "high": row["high"]}
-            if part == "indirect":
-                here["share"] = row["share"]
-        whole = [row for row in merged.values() if all(row.get(part) for part in SEVERITY_PARTS.values())]
-        for row in of_two_answers_one(whole, where):
-            if row["total"]["estimate"] is not None:
-                rows.append(
-                    {
-                        "scale": scale["scale"],
-                        "held": names.held(row, found["within"]),
-                        "severity": severity_name(row["severity"], scale["levels"]),
-                        "against": severity_name(row["reference"], scale["levels"]),
-                        "answer": str(row["outcome"]),
-                        **{part: row[part] for part in SEVERITY_PARTS.values()},
-                        "share": row["share"],
-                    }
-                )
+        here = merged.setdefault(_key(row, [*where, "outcome"]), {**row, "share": None})
+        here[part] = {"estimate": row["estimate"], "low": row["low"], "high": row["high"]}
+        if part == "indirect":
+            here["share"] = row["share"]
+    parts = list(SEVERITY_PARTS.values())
+    whole = [row for row in merged.values() if all(row.get(part) for part in parts)]
+    rows = [
+        {
+            "held": names.held(row, found["within"]),
+            "severity": severity_name(row["severity"], scale["levels"]),
+            "against": severity_name(row["reference"], scale["levels"]),
+            "answer": str(row["outcome"]),
+            **{part: row[part] for part in parts},
+            "share": row["share"],
+        }
+        for row in of_two_answers_one(whole, where)
+        if row["total"]["estimate"] is not None
+    ]
     return sorted(rows, key=lambda row: _largest([row["total"]], "estimate", _off_zero))
 
 

@@ -11,6 +11,8 @@ from causalecg.reports.confounder_rows import Names, biases, is_clear
 from causalecg.reports.page import rounded, signed
 
 Row = Mapping[str, Any]
+#: Of sums of shares.
+_ROUNDING = 1e-9
 
 
 def mean_distance(found: Row) -> tuple[float | None, float | None]:
@@ -30,27 +32,35 @@ def mean_distance(found: Row) -> tuple[float | None, float | None]:
         return None, None
     weights = {arm: group[0]["rows"] / rows for arm, group in arms.items()}
     distance = sum(weights[arm] * sum(abs(row["bias"]) for row in group) / 2 for arm, group in arms.items())
-    known = all(
-        row["bias_low"] is not None and row["bias_high"] is not None for group in arms.values() for row in group
-    )
-    if not known:
+    errors = {arm: [_error(row, width) for row in group] for arm, group in arms.items()}
+    known = {arm: [one for one in some if one is not None] for arm, some in errors.items()}
+    if known != errors:
         return distance, None
-    chance = sum(
-        weights[arm] * sum((row["bias_high"] - row["bias_low"]) / width for row in group) / 2 * sqrt(2 / pi)
-        for arm, group in arms.items()
-    )
-    return distance, chance
+    return distance, sum(weights[arm] * sum(some) / 2 * sqrt(2 / pi) for arm, some in known.items())
 
 
-def effect_summary(scale: Row, found: Row, names: Names) -> dict[str, Any]:
-    """How large the confounding of one effect is, on one scale: numbers, and the sentence that says them."""
+def _error(row: Row, width: float) -> float | None:
+    """Standard error of a bias, 0 where all answers are the same, None where it is not known."""
+    if row["bias_low"] is None or row["bias_high"] is None:
+        return 0.0 if abs(row["bias"]) < _ROUNDING else None
+    return float(row["bias_high"] - row["bias_low"]) / width
+
+
+def scale_summary(scale: Row, names: Names) -> dict[str, Any]:
+    """What one scale says: ``scale``, ``levels``, ``confounded`` (is any bias clear?) and ``effects``."""
+    found = [effect_summary(effect, names) for effect in scale["effects"]]
+    clear = any(one["clear"] for one in found)
+    return {"scale": scale["scale"], "levels": scale["levels"], "confounded": clear, "effects": found}
+
+
+def effect_summary(found: Row, names: Names) -> dict[str, Any]:
+    """How large the confounding of one effect is: numbers, and the claim and sentence that say them."""
     rows = biases(found)
     tested = [row for row in rows if row["p_bias_holm"] is not None]
     clear = [row for row in tested if is_clear(row, found["level"])]
     distance, chance = mean_distance(found)
     largest = max(clear or rows, key=lambda row: round(abs(row["bias"]), 9), default=None)
     summary = {
-        "scale": scale["scale"],
         "effect": found["effect"],
         "items": found["items"],
         "patients": found["patients"],
@@ -65,31 +75,31 @@ def effect_summary(scale: Row, found: Row, names: Names) -> dict[str, Any]:
             **{name: largest[name] for name in ("associated", "interventional", "bias", "bias_low", "bias_high")},
         },
     }  # fmt: skip
-    return {**summary, "sentence": _sentence(summary, scale, found)}
+    return {**summary, "claim": _claim(summary, found["level"]), "sentence": _sentence(summary)}
 
 
-def _sentence(summary: Row, scale: Row, found: Row) -> str:
-    about = f"Severity as {scale['scale']} ({', '.join(scale['levels'])}), effect of the {summary['effect']}: "
+def _claim(summary: Row, level: float) -> str:
+    about = f"Effect of the {summary['effect']}: "
     if summary["largest"] is None:
-        return about + "nothing could be adjusted; see what could not."
+        return about + "nothing could be adjusted."
+    percent = f"Holm, {100 * (1 - level):.2g} %"
+    if summary["clear"]:
+        return f"{about}{summary['clear']:,} of {summary['tested']:,} biases are clear of zero ({percent})."
+    return f"{about}none of {summary['tested']:,} biases is clear of zero ({percent}); that does not prove them zero."
+
+
+def _sentence(summary: Row) -> str:
+    one = summary["largest"]
+    if one is None:
+        return "See what could not be adjusted."
     chance = summary["mean_distance_by_chance"]
     by_chance = "" if chance is None else f" (chance alone would give about {rounded(chance)})"
-    mean = f"P(A | Q) and P(A | do(Q)) lie {rounded(summary['mean_distance'])} apart on average{by_chance}"
-    percent = f"{100 * (1 - found['level']):.2g} %"
-    if summary["clear"]:
-        count = f"{summary['clear']:,} of {summary['tested']:,} biases are clear (Holm, {percent})"
-        which = "The largest of these"
-    else:
-        count = (
-            f"none of {summary['tested']:,} biases is clear (Holm, {percent}), which does not show that there is none"
-        )
-        which = "The largest estimate"
-    one = summary["largest"]
+    which = "The largest clear one" if summary["clear"] else "The largest estimate"
     where = ", ".join(part for part in (one["held"], one["arm"]) if part)
     return (
-        f"{about}{mean}; {count}. {which}, {where}, “{one['answer']}”: {rounded(one['associated'])} seen, "
-        f"{rounded(one['interventional'])} under do(Q), bias {signed(one['bias'])} "
-        f"({signed(one['bias_low'])} to {signed(one['bias_high'])})."
+        f"P(A | Q) and P(A | do(Q)) lie {rounded(summary['mean_distance'])} apart on average{by_chance}. {which}: "
+        f"{where}, “{one['answer']}”, {rounded(one['associated'])} seen, {rounded(one['interventional'])} under do(Q), "
+        f"bias {signed(one['bias'])} ({signed(one['bias_low'])} to {signed(one['bias_high'])})."
     )
 
 
