@@ -28,9 +28,12 @@ def register(app: typer.Typer) -> None:
         from causalecg.errors import InputError
 
         if (folder / RECORD).exists():
+            from rich.console import Console
+
             from causalecg.reports.confounder_effects import write_confounder_report
 
-            page = write_confounder_report(folder, out)
+            with Console(stderr=True).status("writing the report"):
+                page = write_confounder_report(folder, out)
         elif (folder / "compare.json").exists():
             from causalecg.benchmark.cells import finished_cells
             from causalecg.benchmark.comparison import report_comparison

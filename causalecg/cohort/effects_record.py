@@ -14,7 +14,7 @@ _Number = float | None
 class _Row(BaseModel):
     """One with the columns of ``within`` besides, whatever they are called."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
 
 class _Bias(_Row):

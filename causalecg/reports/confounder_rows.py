@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,16 +18,23 @@ SEVERITY_PARTS = {"total": "total", "natural direct": "direct", "natural indirec
 
 @dataclass(frozen=True)
 class Names:
-    """How questions and severities are called: by the topic where it belongs to one question only."""
+    """How values are called; ``questions``: id -> name."""
 
-    questions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    questions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, questions: Mapping[str, Mapping[str, str]]) -> Names:
+        """Questions by their topic; where several share it, with the id."""
+        sharing = Counter(about["topic"] for about in questions.values())
+        return cls(
+            {
+                name: about["topic"] if sharing[about["topic"]] == 1 else f"{about['topic']} {name}"
+                for name, about in questions.items()
+            }
+        )
 
     def question(self, name: str) -> str:
-        topic = self.questions.get(name, {}).get("topic")
-        if not topic:
-            return name
-        alone = sum(about["topic"] == topic for about in self.questions.values()) == 1
-        return topic if alone else f"{topic} {name}"
+        return self.questions.get(name, name)
 
     def value(self, column: str, value: object) -> str:
         return self.question(str(value)) if column == QUESTION else str(value)
