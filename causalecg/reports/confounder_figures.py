@@ -104,7 +104,8 @@ def _compared(row: Row) -> str:
 def _panels(lines: Sequence[_Line], count: int, width: float = 3.1) -> tuple[Figure, Sequence[Axes]]:
     """Panels with a common list of lines on the left; headings are bold, and stand where nothing is drawn."""
     labels = max(1.6, 0.066 * max(len(line.text) for line in lines))
-    figure = _new(labels + width * count, 1.25 + 0.235 * len(lines))
+    # Room for the key, too.
+    figure = _new(max(labels + width * count, 6.2), 1.25 + 0.235 * len(lines))
     figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - 0.62 / figure.get_figheight()))
     every = figure.subplots(1, count, sharey=True, squeeze=False)[0]
     for axes in every:

@@ -109,9 +109,10 @@ def assumption(record: Row) -> str:
     if not estimand["adjustment"]:
         return "The graph leaves nothing to adjust for: if it is right, P(A | Q) is P(A | do(Q))."
     given = " and ".join([*estimand["adjustment"], *estimand["conditioning"]])
+    others = "so every scale is shown" if len(record["scales"]) > 1 else "and on another scale this may look different"
     return (
         f"All this holds if the graph below is right: given {given}, nothing else ties the question to the answer, and "
-        "severity is what the scale says. Severity is no measurement but a definition, so every scale is shown."
+        f"severity is what the scale says. Severity is no measurement but a definition, {others}."
     )
 
 
