@@ -19,7 +19,7 @@ from causalecg.reports.audit_figures import audit_figures
 from causalecg.reports.declared import path_texts
 from causalecg.reports.figures import balance_figure, forest_figure, graph_figure
 from causalecg.reports.folder import FIGURE, refuse_other_folder, replace_report
-from causalecg.reports.page import LARGEST, interval, page_template, unmarked
+from causalecg.reports.page import LARGEST, environment, interval, unmarked
 from causalecg.reports.strips import swapped_item
 from structural_models.json_values import plain
 
@@ -101,7 +101,7 @@ def write_report(
 
 def _small_page(parts: dict[str, Any]) -> str:
     """The page; what takes most room and is in report.json or a file beside it is left out as far as it must be."""
-    template = page_template("report.html.jinja")
+    template = environment().get_template("report.html.jinja")
     record = parts["record"]
     runs = list(dict.fromkeys(audit["run_id"] for audit in record["audits"]))
     judged = [run for run in runs if record["verdict"] and run in record["verdict"]["runs"]]

@@ -15,7 +15,7 @@ from causalecg.reports.confounder_rows import Names
 from causalecg.reports.declared import graph_of
 from causalecg.reports.figures import graph_figure
 from causalecg.reports.folder import refuse_other_folder, replace_report
-from causalecg.reports.page import LARGEST, interval, page_template, rounded, signed, unmarked
+from causalecg.reports.page import LARGEST, environment, interval, rounded, signed, unmarked
 
 Row = Mapping[str, Any]
 
@@ -71,7 +71,9 @@ def _page(record: Row, effects: Row, room: _Room) -> str:
     }
     named = [row for part in record["biases"] for row in part["rows"][: max(room.biases, room.drawn)]]
     return str(
-        page_template("confounder.html.jinja").render(
+        environment()
+        .get_template("confounder.html.jinja")
+        .render(
             record=record,
             room=room,
             graph_svg=graph_figure(graph_of(effects["graph"])),

@@ -11,20 +11,20 @@ LARGEST = 300_000
 _LIMITS = ("estimate", "low", "high")
 
 
-def page_template(name: str) -> Any:
-    """A template of this package; text from data is escaped, and a misspelt name is an error."""
+def environment() -> Any:
+    """Where templates are found, and the filters they use; text from data is escaped, a misspelt name is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-    environment = Environment(
+    found = Environment(
         loader=PackageLoader("causalecg.reports", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "interval": interval, "rounded": rounded, "signed": signed, "p": p_value}
-    environment.globals |= {"rounded": rounded, "signed": signed}
-    return environment.get_template(name)
+    found.filters |= {"number": number, "interval": interval, "rounded": rounded, "signed": signed, "p": p_value}
+    found.globals |= {"rounded": rounded, "signed": signed}
+    return found
 
 
 def number(value: Any) -> str:
