@@ -1,4 +1,4 @@
-"""``causalecg report``: the page again, from a score folder, a table of answers or a comparison folder."""
+"""``causalecg report``: the page of a score folder, a table of answers, a comparison or confounder effects."""
 
 from __future__ import annotations
 
@@ -16,17 +16,25 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     @app.command()
     def report(
-        folder: Annotated[Path, typer.Argument(help="Score folder, table of answers, or comparison folder.")],
+        folder: Annotated[Path, typer.Argument(help="Score folder, table of answers, comparison or effects folder.")],
         cohort: Annotated[Path | None, typer.Option(help="Cohort folder; needed for a comparison.")] = None,
         out: Annotated[
             Path | None, typer.Option(help="Folder for the report; default FOLDER/report, or TABLE-report.")
         ] = None,
         seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     ) -> None:
-        """Write the report of what has been scored."""
+        """Write the report of what has been scored, or of what 'causalecg scm effects' found."""
+        from causalecg.cohort.effects_folder import RECORD
         from causalecg.errors import InputError
 
-        if (folder / "compare.json").exists():
+        if (folder / RECORD).exists():
+            from rich.console import Console
+
+            from causalecg.reports.confounder_effects import write_confounder_report
+
+            with Console(stderr=True).status("writing the report"):
+                page = write_confounder_report(folder, out)
+        elif (folder / "compare.json").exists():
             from causalecg.benchmark.cells import finished_cells
             from causalecg.benchmark.comparison import report_comparison
             from causalecg.cohort.schema import Cohort

@@ -131,7 +131,7 @@ def sensitivity_lines(found: Sensitivity) -> Iterator[str]:
 
 def _ratio_lines(found: Sensitivity) -> Iterator[str]:
     from causalecg.cohort.sensitivity import contrast_name
-    from causalecg.reports.figures import _short as shortened
+    from causalecg.reports.figures import shortened as shortened
 
     shown = found.ratios[:SHOWN]
     names = [shortened(contrast_name(ratio, found.arms), 60) for ratio in shown]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causalecg import __version__
 from causalecg.cohort.certificates import QUESTION, TREATMENTS
 from causalecg.cohort.treated_items import ANSWER, SEVERITY, TreatedItems, treated_items
 from causalecg.errors import InputError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 #: effect -> column of the treatment.
 EFFECTS = {"wording": TREATMENTS[0], "question": QUESTION}
 KIND = "confounder effects"
+PACKAGES = ("numpy", "pandas", "scipy", "dowhy")
 
 
 def confounder_effects(
@@ -45,7 +48,8 @@ def confounder_effects(
         seed: of cross-fitting, bootstrap and posterior.
 
     Returns:
-        A JSON-able record: ``kind``, ``cohort``, ``cohort_hash``, ``split``, ``graph``, ``method``, ``seed``, and
+        A JSON-able record: ``kind``, ``cohort``, ``cohort_hash``, ``split``, ``graph``, ``method``, ``seed``,
+        ``versions``, ``questions`` (topic and an example of each), ``wordings`` (an example of each), and
         ``scales``: one per scale with ``scale``, ``levels``, ``estimand``, ``effects`` (one per effect that can be
         estimated: ``effect``, ``items``, ``items_without_severity`` and the rest of
         :meth:`structural_models.effects.result.Effects.to_dict`), ``severity``
@@ -75,7 +79,22 @@ def confounder_effects(
         "graph": graph.to_dict(),
         "method": method,
         "seed": seed,
+        "versions": {"causalecg": __version__, **{name: version(name) for name in PACKAGES}},
+        **_in_words(cohort, split),
         "scales": records,
+    }
+
+
+def _in_words(cohort: Cohort, split: str) -> dict[str, Any]:
+    """What each question is about and how it was put, the first time it was."""
+    items = cohort.split(split)
+    asked = items.drop_duplicates(QUESTION).set_index(QUESTION)
+    put = items.drop_duplicates("wording_id").set_index("wording_id")["question"]
+    return {
+        "questions": {
+            str(name): {"topic": str(row["topic"]), "example": str(row["question"])} for name, row in asked.iterrows()
+        },
+        "wordings": {str(name): str(text) for name, text in put.items()},
     }
 
 

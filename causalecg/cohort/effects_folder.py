@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from causalecg.cohort.effects_record import require_whole
 from causalecg.errors import InputError
 
 RECORD = "effects.json"
@@ -41,12 +42,14 @@ def read_effects(folder: str | Path) -> dict[str, Any]:
     """The record of a folder. Raises InputError where there is none, or it is damaged."""
     path = Path(folder) / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        # What is no number is missing.
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
         known = record["kind"] == "confounder effects"
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no {RECORD}; make one with 'causalecg scm effects --out'") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged; make it again with 'causalecg scm effects --out'") from error
     if not known:
         raise InputError(f"{path} is no record of confounder effects")
+    require_whole(record, str(path))
     return dict(record)

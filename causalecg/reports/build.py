@@ -3,9 +3,6 @@ the figure of the arms by itself, for papers and pages."""
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +16,10 @@ from causalecg.audits.suite import judged_runs
 from causalecg.audits.verdicts import overall, worst
 from causalecg.errors import InputError
 from causalecg.reports.audit_figures import audit_figures
+from causalecg.reports.declared import path_texts
 from causalecg.reports.figures import balance_figure, forest_figure, graph_figure
+from causalecg.reports.folder import FIGURE, refuse_other_folder, replace_report
+from causalecg.reports.page import LARGEST, environment, interval, unmarked
 from causalecg.reports.strips import swapped_item
 from structural_models.json_values import plain
 
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from structural_models.estimand import Estimand
     from structural_models.graph import CausalGraph
 
-FIGURE = "arms.svg"
-#: Bytes of the page.
-LARGEST = 300_000
-_LIMITS = ("estimate", "low", "high")
 PANELS = {
     "test": "accuracy, test as it is",
     "test_unbiased": "accuracy, unbiased test",
@@ -80,11 +76,7 @@ def write_report(
         seed: of the bootstrap of the accuracies in the table of runs.
     """
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give a folder for the report")
-    for made in ("cohort.json", "run.json", "runs.json", "compare.json"):
-        if (out / made).exists():
-            raise InputError(f"{out} holds other things ({made}); choose another folder for the report")
+    refuse_other_folder(out)
     arms = _arms_compared(comparison) if comparison is not None else _runs_compared(score_set, results, seed)
     record = plain(_record(score_set, results, graph, estimand, comparison, title, arms, judged))
     tables = {"": balance} if isinstance(balance, pd.DataFrame) else dict(balance or {})
@@ -103,21 +95,8 @@ def write_report(
             "item": None if cohort is None else swapped_item(score_set, cohort),
         }
     )
-    partial = out.parent / f".{out.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / "report.html").write_text(page, encoding="utf-8")
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-    (partial / "report.json").write_text(text + "\n", encoding="utf-8")
-    (partial / "report.md").write_text(_markdown(record), encoding="utf-8")
-    if forest is not None:
-        (partial / FIGURE).write_text(forest, encoding="utf-8")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / FIGURE).unlink(missing_ok=True)
-    for path in partial.iterdir():
-        path.replace(out / path.name)
-    partial.rmdir()
-    return out / "report.html"
+    figures = {} if forest is None else {FIGURE: forest}
+    return replace_report(out, page, record, _markdown(record), figures)
 
 
 def _small_page(parts: dict[str, Any]) -> str:
@@ -185,7 +164,7 @@ def _record(
                 "audits": {r.name: {"verdict": r.verdict, "required": r.required} for r in mine},
             }
         )
-    paths = [] if graph is None else _paths(graph)
+    paths = [] if graph is None else path_texts(graph)
     return {
         "title": title,
         "verdict": _headline(verdicts, _judged(score_set, runs) if judged is None else judged),
@@ -251,45 +230,6 @@ def _remarks(comparison: dict[str, Any] | None) -> list[str]:
     return remarks(comparison)
 
 
-def _paths(graph: CausalGraph) -> list[str]:
-    from structural_models.graph import open_backdoor_paths
-
-    return [graph.path_text(path) for path in open_backdoor_paths(graph, most=20)]
-
-
-def environment() -> Any:
-    """Where templates are found, and the filters they use."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    found = Environment(
-        loader=PackageLoader("causalecg.reports", "templates"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.filters["number"] = number
-    found.filters["interval"] = interval
-    return found
-
-
-def number(value: Any) -> str:
-    """Three decimals for a fraction, as it is otherwise, a dash for nothing."""
-    if value is None or (isinstance(value, float) and value != value):
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.3g}" if 0 < abs(value) < 0.0005 else f"{value:.3f}"
-    return str(value)
-
-
-def interval(value: Mapping[str, float | None] | None) -> str:
-    """ ".873 (.861 to .885)", or a dash."""
-    if not value or value["estimate"] is None or value["estimate"] != value["estimate"]:
-        return "–"
-    estimate, low, high = (number(value[key]) for key in _LIMITS)
-    return f"{estimate} ({low} to {high})"
-
-
 def _markdown(record: dict[str, Any]) -> str:
     lines = [f"# {unmarked(record['title'])}", ""]
     if record["verdict"]:
@@ -311,9 +251,3 @@ def _markdown(record: dict[str, Any]) -> str:
     if record["estimand"]:
         lines += ["", "```", record["estimand"]["text"].replace("```", ""), "```"]
     return "\n".join([*lines, "", record["made_with"], ""])
-
-
-def unmarked(text: str) -> str:
-    """Text from data as Markdown shows it literally, on one line."""
-    flat = re.sub(r"\s+", " ", str(text))
-    return re.sub(r"([\\`\[\]!*_|])", r"\\\1", flat).replace("&", "&amp;").replace("<", "&lt;")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from causalecg.reports.figures import _new, _short, _style, _svg
+from causalecg.reports.figures import as_svg, house_style, new_figure, shortened
 from causalecg.reports.palette import GOOD, GREY, INK, OPEN, SECOND
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def e_value_figure(found: Sensitivity) -> str:
 
     rows = found.ratios[:MOST]
     largest = max([r.e_value for r in rows if np.isfinite(r.e_value)] + [r.e_value_limit for r in rows] + [1.5]) * 1.1
-    with _style():
-        figure = _new(6.4, 1.3 + 0.32 * len(rows))
+    with house_style():
+        figure = new_figure(6.4, 1.3 + 0.32 * len(rows))
         axes = figure.subplots()
         for place, ratio in enumerate(rows):
             to = min(ratio.e_value, largest)
@@ -49,14 +49,14 @@ def e_value_figure(found: Sensitivity) -> str:
             axes.plot(to, place, "o" if np.isfinite(ratio.e_value) else ">", color=INK, markersize=5, zorder=3)
         axes.plot([], [], "o", color=INK, markersize=5, label="E-value")
         axes.plot([], [], "|", color=GOOD, markersize=11, markeredgewidth=2.5, label="of the limit")
-        axes.set_yticks(range(len(rows)), [_short(contrast_name(ratio, found.arms)) for ratio in rows])
+        axes.set_yticks(range(len(rows)), [shortened(contrast_name(ratio, found.arms)) for ratio in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(0.95, largest)
         axes.set_xlabel("risk ratio that something unmeasured\nneeds with both question and answer")
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
         _finished(axes, "x")
         figure.set_layout_engine("constrained")
-        return _svg(figure, "E-values of the contrasts and of their limits")
+        return as_svg(figure, "E-values of the contrasts and of their limits")
 
 
 def contour_figure(linear: Linear, name: str) -> str:
@@ -69,8 +69,8 @@ def contour_figure(linear: Linear, name: str) -> str:
     furthest = max([1.4 * rv, 0.02, *(1.3 * max(b.r2_treatment, b.r2_outcome) for b in inside)])
     grid = contours(linear.fit, most=min(furthest, 0.9))
     steps = np.linspace(-1, 1, 11) * max(abs(linear.fit.estimate), 0.01)
-    with _style():
-        figure = _new(5.2, 4.4)
+    with house_style():
+        figure = new_figure(5.2, 4.4)
         axes = figure.subplots()
         lines = axes.contour(grid.r2_treatment, grid.r2_outcome, grid.estimate, steps, colors=GREY, linewidths=0.9)
         axes.clabel(lines, fontsize=7, fmt="%.2g")
@@ -93,19 +93,19 @@ def contour_figure(linear: Linear, name: str) -> str:
         axes.set_xlabel("share of the arm's residual variance that it explains")
         axes.set_ylabel("share of the answer's residual variance that it explains")
         axes.set_title(
-            f"{_short(name, 60)}\ndifference once adjusted: {linear.fit.estimate:.3f} as fitted (dot), zero in red",
+            f"{shortened(name, 60)}\ndifference once adjusted: {linear.fit.estimate:.3f} as fitted (dot), zero in red",
             fontsize=9,
             loc="left",
         )
         _finished(axes, None)
         figure.set_layout_engine("constrained")
-        return _svg(figure, f"Contours of the adjusted linear estimate: {name}")
+        return as_svg(figure, f"Contours of the adjusted linear estimate: {name}")
 
 
 def marginal_figure(marginal: Marginal, name: str) -> str:
     """Bounds of the contrast over Λ, and limits for them."""
-    with _style():
-        figure = _new(5.6, 3.4)
+    with house_style():
+        figure = new_figure(5.6, 3.4)
         axes = figure.subplots()
         x = marginal.lambdas
         axes.fill_between(x, marginal.limit_low, marginal.limit_high, color=GOOD, alpha=0.15, linewidth=0)
@@ -128,16 +128,16 @@ def marginal_figure(marginal: Marginal, name: str) -> str:
         axes.set_xlim(1, x[-1])
         axes.set_xlabel("Λ: factor by which something unmeasured changes the odds of the question")
         axes.set_ylabel("risk difference")
-        axes.set_title(_short(f"Bounds, and 95 % limits for them (pale): {name}", 80), fontsize=9, loc="left")
+        axes.set_title(shortened(f"Bounds, and 95 % limits for them (pale): {name}", 80), fontsize=9, loc="left")
         _finished(axes, "y")
         figure.set_layout_engine("constrained")
-        return _svg(figure, f"Bounds of the contrast under hidden choice of the question: {name}")
+        return as_svg(figure, f"Bounds of the contrast under hidden choice of the question: {name}")
 
 
 def misclassification_figure(found: Misclassified, name: str) -> str:
     """Contrast and confounding bias over the share of severities presumed wrong."""
-    with _style():
-        figure = _new(5.6, 3.6)
+    with house_style():
+        figure = new_figure(5.6, 3.6)
         axes = figure.subplots()
         x = found.rates
         axes.fill_between(x, found.contrast_low, found.contrast_high, color=GOOD, alpha=0.2, linewidth=0)
@@ -167,17 +167,17 @@ def misclassification_figure(found: Misclassified, name: str) -> str:
         axes.set_xlim(0, x[-1])
         axes.set_xlabel(f"share of severities recorded wrongly ({found.errors} errors)")
         axes.set_ylabel("risk difference")
-        axes.set_title(_short(name, 80), fontsize=9, loc="left")
+        axes.set_title(shortened(name, 80), fontsize=9, loc="left")
         axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         _finished(axes, "y")
         figure.set_layout_engine("constrained")
-        return _svg(figure, f"Tipping point of misrecorded severity: {name}")
+        return as_svg(figure, f"Tipping point of misrecorded severity: {name}")
 
 
 def refuter_figure(found: Refutations, name: str) -> str:
     """Mean and two standard deviations of every refuter's draws, beside zero and the estimate."""
-    with _style():
-        figure = _new(6.4, 1.3 + 0.3 * len(found.results))
+    with house_style():
+        figure = new_figure(6.4, 1.3 + 0.3 * len(found.results))
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=0.9)
         axes.axvline(found.estimate, color=SECOND, linewidth=1.4, linestyle="--")
@@ -187,13 +187,13 @@ def refuter_figure(found: Refutations, name: str) -> str:
             ends = [result.mean - reach, result.mean + reach]
             axes.plot(ends, [place, place], color=colours[result.verdict], linewidth=2, solid_capstyle="butt")
             axes.plot(result.mean, place, "o", color=colours[result.verdict], markersize=4)
-        axes.set_yticks(range(len(found.results)), [_short(result.name, 60) for result in found.results])
+        axes.set_yticks(range(len(found.results)), [shortened(result.name, 60) for result in found.results])
         axes.set_ylim(len(found.results) - 0.5, -0.5)
         axes.set_xlabel(f"risk difference, mean ± 2 sd of the draws\n(dashed: the estimate, {found.estimate:.3f})")
-        axes.set_title(_short(name, 80), fontsize=9, loc="left")
+        axes.set_title(shortened(name, 80), fontsize=9, loc="left")
         _finished(axes, "x")
         figure.set_layout_engine("constrained")
-        return _svg(figure, f"DoWhy's refuters: {name}")
+        return as_svg(figure, f"DoWhy's refuters: {name}")
 
 
 def _finished(axes: Axes, grid: Literal["x", "y"] | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from causalecg import __version__
 from causalecg.benchmark.leaderboard.summary import COLUMNS
-from causalecg.reports.build import interval, unmarked
+from causalecg.reports.page import interval, unmarked
 from structural_models.json_values import plain
 
 #: Columns of the Markdown tables; the page and the other files have all of them.
@@ -202,7 +202,7 @@ def _put(path: Path, text: str) -> None:
 
 
 def _template() -> Any:
-    from causalecg.reports.build import environment
+    from causalecg.reports.page import environment
 
     found = environment()
     found.globals |= {"heading": heading, "remarks": remarks, "truth": _truth, "points": _points}
