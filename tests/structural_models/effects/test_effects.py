@@ -57,7 +57,7 @@ def test_a_rare_cell_is_a_failure_too() -> None:
     table = pd.DataFrame(rows, columns=["question", "severity"]).assign(answer=lambda t: np.arange(len(t)) % 2)
     assert len(estimate_effects(table, "question", "answer", ["severity"]).failures) == 2
     assert estimate_effects(table, "question", "answer", ["severity"], threshold=0.004).failures.empty
-    many = questions(np.random.default_rng(1), 60_000, arms=80)
+    many = questions(np.random.default_rng(1), 60_000, arms=160)
     assert estimate_effects(many, "question", "answer", ["severity"]).failures.empty
 
 
