@@ -60,9 +60,8 @@ def bias_figure(rows: Sequence[Row], scales: Sequence[str], level: float) -> str
             [(SECOND, "o", _SEEN), (GOOD, "s", _DONE), (OPEN, "", "their difference, clear of zero (Holm)"),
              ("#b9c2cb", "", "not clear")],
         )  # fmt: skip
-        return as_svg(
-            figure, f"P(A | Q) and P(A | do(Q)) with {100 * level:g} % intervals, one panel per severity scale"
-        )
+        about = f"P(A | Q) and P(A | do(Q)) with {100 * level:g} % intervals, one panel per severity scale"
+        return as_svg(figure, about)
 
 
 def severity_figure(scales: Mapping[str, Sequence[Row]], level: float) -> str:
@@ -76,9 +75,8 @@ def severity_figure(scales: Mapping[str, Sequence[Row]], level: float) -> str:
     for scale, rows in scales.items():
         lines.append(_Line(shortened(f"severity as {scale}", _LABEL)))
         for row in rows:
-            lines.append(
-                _Line(shortened(", ".join(part for part in (row["held"], _compared(row)) if part), _LABEL), row)
-            )
+            name = ", ".join(part for part in (row["held"], _compared(row)) if part)
+            lines.append(_Line(shortened(name, _LABEL), row))
     with house_style():
         figure, (axes,) = _panels(lines, 1, width=4.6)
         axes.axvline(0, color=GREY, linewidth=1)
