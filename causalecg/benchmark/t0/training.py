@@ -49,17 +49,19 @@ class NoRows(InputError):
 
 @dataclass(frozen=True)
 class StageRecord:
-    """How one stage went: ``largest`` is the largest absolute derivative at its end, NaN where nothing was trained."""
+    """How one stage went: ``largest`` is the largest absolute derivative at its end, NaN where nothing was trained;
+    ``named``: whether the stage names its number of epochs, and so is not meant to converge."""
 
     name: str
     method: str
     rounds: int
     loss: float
     largest: float
+    named: bool = False
 
     @property
     def converged(self) -> bool:
-        return not self.largest > TOLERANCE
+        return self.named or not self.largest > TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ class _Stages:
                 break
         if judge is not None:
             judge.put_back()
-        return StageRecord(stage.name, "L-BFGS" if smooth else "Adam", made, loss, largest)
+        return StageRecord(stage.name, "L-BFGS" if smooth else "Adam", made, loss, largest, stage.epochs is not None)
 
     def _round(self, part: str, batch: Batch) -> tuple[float, float]:
         """One round of L-BFGS. Returns the penalised mean loss and its largest derivative."""

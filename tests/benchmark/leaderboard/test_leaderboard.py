@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from causalecg.benchmark.leaderboard.record import MEASURES, CellRecord, cell_path
 from causalecg.benchmark.leaderboard.run import Grid, chosen_regimes, claim
 from causalecg.benchmark.leaderboard.summary import summarise
-from causalecg.cli import app
+from causalecg.cli import build_app
 from causalecg.errors import InputError
 
 ARMS = ("none", "oracle", "backdoor", "ipw")
@@ -111,7 +111,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
 
 
 def _run(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["compare", *arguments])
+    result = CliRunner().invoke(build_app(), ["compare", *arguments])
     return result.exit_code, result.output
 
 
@@ -150,6 +150,6 @@ def test_the_command_says_what_it_needs(tmp_path: Path) -> None:
         (["--arms", "nine", "--benchmark", "t0"], "no arm is called 'nine'"),
         (["--arms", "none", "--benchmark", "t0", "--regimes", "R1", "--rho", "1.5"], "rho must be at least"),
     ):
-        result = CliRunner().invoke(app, ["compare", *arguments, "--out", str(tmp_path / "o")])
+        result = CliRunner().invoke(build_app(), ["compare", *arguments, "--out", str(tmp_path / "o")])
         assert result.exit_code != 0
         assert sentence in result.output + str(result.exception)

@@ -65,4 +65,4 @@ def test_tier_t1_fills_the_same_leaderboard(tmp_path: Path) -> None:
     assert np.nanmean(found["twin_right"]) == np.mean(both)
     board = summarise(out, settings_of(out), grid)
     rows = {(row["regime"], row["arm"]): row for row in board["rows"]}
-    assert rows["R5", "ipw"]["refused"] and rows["R3", "ipw"]["accuracy"] and rows["R3", "none"]["topic_error"]
+    assert rows["R5", "ipw"]["refused"] and rows["R3", "oracle"]["accuracy"] and rows["R3", "none"]["topic_error"]
