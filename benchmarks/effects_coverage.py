@@ -21,13 +21,14 @@ from structural_models.effects.clusters import Clusters
 from structural_models.effects.entropy_balancing import EntropyBalancing
 from structural_models.effects.g_formula import GFormula
 from structural_models.effects.weighting import InverseProbability, Overlap
+from structural_models.errors import PositivityError
 
 SEVERITY = np.array([0.35, 0.3, 0.2, 0.15])
 QUESTION = np.array([[0.6, 0.3, 0.1], [0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.1, 0.3, 0.6]])
 ANSWER = np.array([[0.10, 0.15, 0.30], [0.20, 0.30, 0.40], [0.40, 0.45, 0.65], [0.60, 0.75, 0.80]])
 #: Every patient is asked the same question this often and answers alike with probability ALIKE.
 REPEATS, ALIKE = 2, 0.5
-PATIENTS = 1000
+PATIENTS = 2000
 
 METHODS = {
     "g-formula": GFormula(),
@@ -63,6 +64,7 @@ def main(data_sets: int) -> None:
     rng = np.random.default_rng(0)
     names = [*METHODS, "Bayesian g-formula (patients once)", "association, patients ignored"]
     inside = {name: np.zeros(9) for name in names}
+    lost = dict.fromkeys(names, 0)
     for _ in track(range(data_sets), "data sets", console=Console(stderr=True), transient=True):
         s = rng.choice(4, PATIENTS, p=SEVERITY)
         q = (rng.random(PATIENTS)[:, None] > QUESTION.cumsum(1)[s, :2]).sum(1)
@@ -72,7 +74,11 @@ def main(data_sets: int) -> None:
         members = np.tile(np.arange(PATIENTS), 2)[:, None]
         drawn = cells.with_counts(np.bincount(rows, minlength=len(cells)).astype(float))
         for name, method in METHODS.items():
-            _count(inside[name], drawn, part, method, Clusters.of(rows, len(cells), members), seen, done, overlap)
+            clusters = Clusters.of(rows, len(cells), members)
+            try:
+                _count(inside[name], drawn, part, method, clusters, seen, done, overlap)
+            except PositivityError:
+                lost[name] += 1
         alone = Clusters.of(rows, len(cells), None)
         _count(inside["association, patients ignored"], drawn, part, GFormula(), alone, seen, done, overlap)
         once = cells.with_counts(np.bincount(rows[:PATIENTS], minlength=len(cells)).astype(float))
@@ -85,10 +91,12 @@ def main(data_sets: int) -> None:
     print(f"{data_sets:,} data sets of {PATIENTS:,} patients, {REPEATS} rows each; 95 % +- {error:.4f}\n")
     print("| intervals | P(A &#124; Q) | P(A &#124; do(Q)) | bias | within |\n|---|---|---|---|---|")
     for name, count in inside.items():
-        shares = (count / data_sets).reshape(3, 3)
+        made = data_sets - lost[name]
+        shares = (count / made).reshape(3, 3)
+        left = f" ({lost[name]} not estimated)" if lost[name] else ""
         told = " | ".join(f"{row.min():.4f} to {row.max():.4f}" for row in shares)
         fits = "yes" if np.abs(shares - 0.95).max() <= error else ("conservative" if shares.min() > 0.95 else "no")
-        print(f"| {name} | {told} | {fits} |")
+        print(f"| {name}{left} | {told} | {fits} |")
 
 
 def _count(kept, drawn, part, method, clusters, seen, done, overlap) -> None:  # type: ignore[no-untyped-def]
