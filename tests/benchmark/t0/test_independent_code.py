@@ -58,7 +58,17 @@ def _agree(reference: ModuleType, estimand: Estimand, name: str, arm: str, seeds
     assert (np.abs(a.mean(0) - b.mean(0)) < 3 * error).all(), (a.mean(0), b.mean(0), error)
 
 
-@pytest.mark.parametrize("arm", ["none", "ipw", "question_only", "oracle", "backdoor", "backdoor?prior=marginal"])
+@pytest.mark.parametrize(
+    "arm",
+    [
+        "ipw",
+        "backdoor",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("none", "question_only", "oracle", "backdoor?prior=marginal")
+        ),
+    ],
+)
 def test_r1_agrees(reference: ModuleType, estimand: Estimand, arm: str) -> None:
     _agree(reference, estimand, "R1", arm, seeds=2, items=4000)
 

@@ -16,15 +16,16 @@ from structural_models.effects.g_formula import GFormula, Stratification
 from structural_models.effects.method import Method
 from structural_models.effects.weighting import InverseProbability, Overlap
 
+#: The regressions are iterative, and take their time.
 SAME = [
     GFormula(),
-    GFormula("regression", interactions="all"),
+    pytest.param(GFormula("regression", interactions="all"), marks=pytest.mark.slow),
     Stratification(),
     InverseProbability(),
     InverseProbability("multinomial"),
     EntropyBalancing(),
     Augmented(folds=1),
-    Augmented("multinomial", folds=1),
+    pytest.param(Augmented("multinomial", folds=1), marks=pytest.mark.slow),
 ]
 
 

@@ -52,8 +52,8 @@ def numerical(method: Method, cells: Cells, outcome: int) -> np.ndarray:
         (EntropyBalancing(), ["severity", "sex"], 1e-4),
         (Augmented(folds=1), ["severity", "sex"], 1e-5),
         # Fitted by iteration: differences of two fits are good to a few digits.
-        (GFormula("regression"), ["severity", "sex"], 2e-2),
-        (InverseProbability("multinomial"), ["severity", "sex"], 2e-2),
+        pytest.param(GFormula("regression"), ["severity", "sex"], 2e-2, marks=pytest.mark.slow),
+        pytest.param(InverseProbability("multinomial"), ["severity", "sex"], 2e-2, marks=pytest.mark.slow),
     ],
     ids=lambda value: value.name if hasattr(value, "name") else "",
 )

@@ -81,7 +81,11 @@ def drawn(rng: np.random.Generator, n: int) -> pd.DataFrame:
     return pd.DataFrame({"severity": s, "question": q, "answer": a})
 
 
-@pytest.mark.parametrize("method", [GFormula(), Augmented(), EntropyBalancing()], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "method",
+    [GFormula(), Augmented(), pytest.param(EntropyBalancing(), marks=pytest.mark.slow)],
+    ids=lambda m: m.name,
+)
 def test_intervals_cover_it(method) -> None:
     """200 data sets of 600 rows: 95 % within three Monte-Carlo standard errors, of the three arms, both differences and both ratios;
     what is merely seen covers it seldom. (benchmarks/effects_coverage.py has 10,000.)"""

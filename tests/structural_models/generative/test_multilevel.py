@@ -41,6 +41,7 @@ def test_svi_is_the_conjugate_posterior_where_rows_are_many(paper) -> None:
     assert record["r_hat"] is None and record["arms"]["1"]["low"] < record["arms"]["1"]["mean"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_draws(paper) -> None:
     table = paper.sample(500, rng=np.random.default_rng(1))
     first, again, other = (
@@ -72,6 +73,7 @@ def test_nuts_is_the_conjugate_posterior_where_rows_are_many(paper) -> None:
     agrees(found, conjugate(table, np.random.default_rng(3)))
 
 
+@pytest.mark.slow
 def test_a_template_of_few_rows_borrows_from_the_others() -> None:
     """Twenty templates near .3, one with 4 rows all answered yes: its estimate lies between theirs and its own."""
     rng = np.random.default_rng(0)
