@@ -63,7 +63,7 @@ def draw_graph(graph: CausalGraph, given: Collection[str] = ()) -> Figure:
         GraphError: a name in ``given`` is not a node of the graph.
     """
     from matplotlib.figure import Figure
-    from matplotlib.patches import FancyArrowPatch
+    from matplotlib.patches import FancyArrowPatch, Rectangle
 
     from structural_models.graph import open_backdoor_paths
 
@@ -95,13 +95,21 @@ def draw_graph(graph: CausalGraph, given: Collection[str] = ()) -> Figure:
         }
         drawn[node] = axes.text(box.x, box.y, node, ha="center", va="center", bbox=frame, fontsize=10, zorder=3)
     figure.draw_without_rendering()
+    # A text's own frame is in pixels of the last drawing; at another resolution arrows would end inside the boxes.
+    ends = {}
+    for node, text in drawn.items():
+        frame_drawn = text.get_bbox_patch()
+        assert frame_drawn is not None
+        extent = frame_drawn.get_window_extent().transformed(axes.transData.inverted())
+        ends[node] = Rectangle(extent.p0, extent.width, extent.height, facecolor="none", edgecolor="none")
+        axes.add_patch(ends[node])
     for (cause, effect), bend in bends.items():
         red = frozenset((cause, effect)) in on_path
         arrow = FancyArrowPatch(
             (boxes[cause].x, boxes[cause].y),
             (boxes[effect].x, boxes[effect].y),
-            patchA=drawn[cause].get_bbox_patch(),
-            patchB=drawn[effect].get_bbox_patch(),
+            patchA=ends[cause],
+            patchB=ends[effect],
             connectionstyle=f"arc3,rad={bend}",
             arrowstyle="-|>",
             color=OPEN if red else GREY,

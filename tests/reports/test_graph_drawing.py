@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from itertools import combinations, pairwise
 
 import matplotlib.colors
@@ -103,3 +104,23 @@ def test_random_graphs_are_drawn_within_the_page(random_graph) -> None:
 def test_the_same_graph_gives_the_same_bytes() -> None:
     assert graph_figure(TEN, ["age"]) == graph_figure(TEN, ["age"])
     assert "open back-door path in red" not in graph_figure(preset("severity_visible"), ["severity"])
+
+
+@pytest.mark.parametrize("dpi", [72, 200])
+def test_arrows_end_at_the_frames_whatever_the_resolution(dpi: int, monkeypatch) -> None:
+    """An arrow's head that lies inside a box is behind it, and nobody sees which way the arrow points."""
+    drawn = []
+    draw = FancyArrowPatch.draw
+
+    def spy(self, renderer) -> None:
+        drawn.append(np.vstack([path.vertices for path in self._get_path_in_displaycoord()[0]]))
+        draw(self, renderer)
+
+    figure = draw_graph(preset("topic_and_style"))
+    monkeypatch.setattr(FancyArrowPatch, "draw", spy)
+    figure.savefig(io.BytesIO(), format="png", dpi=dpi)
+    frames = [text.get_bbox_patch() for text in figure.axes[0].texts]
+    boxes = [frame.get_window_extent() for frame in frames if frame is not None]
+    assert len(drawn) == 8
+    for points in drawn:
+        assert not any(box.padded(-0.01 * dpi).contains(x, y) for box in boxes for x, y in points)
