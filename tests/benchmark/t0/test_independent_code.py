@@ -74,7 +74,7 @@ def test_r1_agrees(reference: ModuleType, estimand: Estimand, arm: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["R0", "R1", "R2", "R3", "R4", "R6", "R7", "R8"])
+@pytest.mark.parametrize("name", ["R0", "R2", "R3", "R4", "R6", "R8"])
 @pytest.mark.parametrize("arm", SAME)
 def test_every_regime_agrees(reference: ModuleType, estimand: Estimand, name: str, arm: str) -> None:
     _agree(reference, estimand, name, arm, seeds=4, items=4000)
