@@ -22,7 +22,7 @@ SAME = [
     pytest.param(GFormula("regression", interactions="all"), marks=pytest.mark.slow),
     Stratification(),
     InverseProbability(),
-    InverseProbability("multinomial"),
+    pytest.param(InverseProbability("multinomial"), marks=pytest.mark.slow),
     EntropyBalancing(),
     Augmented(folds=1),
     pytest.param(Augmented("multinomial", folds=1), marks=pytest.mark.slow),
