@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context, parent_process
+from concurrent.futures import Future, wait
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
 
 from causalecg.benchmark.cells import DONE, Cell, Plan, run_cell
+from causalecg.benchmark.workers import worker_pool
 from causalecg.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
     from causalecg.training.config import RunConfig
 
 _POLL_SECONDS = 1.0
-#: One OpenMP thread per process: two pools that spin on two cores collapse.
-WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
 
 
 def run_comparison(
@@ -99,47 +95,19 @@ def _run_all(cells: Sequence[Cell], plan: Plan, processes: int, progress: bool) 
 
     if not cells:
         return
-    before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
-    os.environ.update(WORKER_ENVIRONMENT)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), disable=not progress
     )
-    try:
-        workers = min(processes, len(cells))
-        with bar, ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent) as pool:
-            cells_bar = bar.add_task("arms x seeds", total=len(cells))
-            epochs_bar = bar.add_task("epochs", total=None)
-            pending: set[Future[str]] = {pool.submit(run_cell, cell, plan) for cell in cells}
-            try:
-                while pending:
-                    done, pending = wait(pending, timeout=_POLL_SECONDS)
-                    for finished in done:
-                        finished.result()
-                        bar.advance(cells_bar)
-                    bar.update(epochs_bar, completed=_epochs_done(cells, plan.out))
-            except BaseException:
-                for waiting in pending:
-                    waiting.cancel()
-                raise
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def end_with_parent() -> None:
-    """Let this worker end when its parent does, even by a kill: it would train on, in a folder that the next attempt
-    goes on with."""
-
-    def watch() -> None:
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
+    with bar, worker_pool(min(processes, len(cells))) as pool:
+        cells_bar = bar.add_task("arms x seeds", total=len(cells))
+        epochs_bar = bar.add_task("epochs", total=None)
+        pending: set[Future[str]] = {pool.submit(run_cell, cell, plan) for cell in cells}
+        while pending:
+            done, pending = wait(pending, timeout=_POLL_SECONDS)
+            for finished in done:
+                finished.result()
+                bar.advance(cells_bar)
+            bar.update(epochs_bar, completed=_epochs_done(cells, plan.out))
 
 
 def _epochs_done(cells: Sequence[Cell], out: Path) -> int:

@@ -13,7 +13,7 @@ SCRIPT = """
 import sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from causalecg.benchmark.compare import end_with_parent
+from causalecg.benchmark.workers import end_with_parent
 
 if __name__ == "__main__":
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent) as pool:

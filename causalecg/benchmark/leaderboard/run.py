@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from causalecg.benchmark.compare import WORKER_ENVIRONMENT, end_with_parent
 from causalecg.benchmark.leaderboard.evidence import EvidencePlan, declared_estimand, law_of, run_evidence_cell
 from causalecg.benchmark.leaderboard.record import CellRecord, cell_path
 from causalecg.benchmark.regimes import REGIMES
+from causalecg.benchmark.workers import worker_pool
 from causalecg.errors import InputError
 from structural_models.json_values import plain
 
@@ -139,30 +136,7 @@ def _run_all(
         for cell in track(todo, "cells", console=Console(stderr=True), disable=not progress):
             run_evidence_cell(plan, out, *cell)
         return
-    with (
-        _environment(WORKER_ENVIRONMENT),
-        ProcessPoolExecutor(min(processes, len(todo)), get_context("spawn"), initializer=end_with_parent) as pool,
-    ):
-        pending = [pool.submit(run_evidence_cell, plan, out, *cell) for cell in todo]
-        try:
-            done = as_completed(pending)
-            for finished in track(done, "cells", total=len(todo), console=Console(stderr=True), disable=not progress):
-                finished.result()
-        except BaseException:
-            for waiting in pending:
-                waiting.cancel()
-            raise
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with worker_pool(min(processes, len(todo))) as pool:
+        done = as_completed([pool.submit(run_evidence_cell, plan, out, *cell) for cell in todo])
+        for finished in track(done, "cells", total=len(todo), console=Console(stderr=True), disable=not progress):
+            finished.result()
