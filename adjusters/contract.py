@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, cast, get_args, runtime_checkable
 
@@ -159,7 +159,10 @@ class Card:
         bias_view: what its bias model may see, if it has one.
         extra_passes: further scorer passes per item, (training, prediction); "K" = one per severity level.
         consistent_when: the assumption under which it is right.
+        fails_when: where it is known to go wrong, e.g. a regime of the benchmark.
         source: paper, equation.
+        placebo: options that take from it what it goes by, where that is not in its columns or weights; those are dealt
+            to the wrong rows in any case. A placebo shows what the machinery gains without the knowledge.
     """
 
     summary: str
@@ -169,7 +172,9 @@ class Card:
     bias_view: str | None = None
     extra_passes: tuple[int | str, int | str] = (0, 0)
     consistent_when: str = ""
+    fails_when: str = ""
     source: str = ""
+    placebo: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Objective(nn.Module):

@@ -23,9 +23,9 @@ GROUP = "causalecg.adjusters"
 
 BUILT_IN: dict[str, str] = {
     "none": "adjusters.none:NoAdjustment",
-    "backdoor": "adjusters.backdoor:Backdoor",
-    "ipw": "adjusters.ipw:InverseProbabilityWeighting",
-    "stratified": "adjusters.stratified:Stratified",
+    "backdoor": "adjusters.severity_based.backdoor:Backdoor",
+    "ipw": "adjusters.severity_based.ipw:InverseProbabilityWeighting",
+    "stratified": "adjusters.severity_based.stratified:Stratified",
 }
 
 _registered: dict[str, type[Adjuster]] = {}

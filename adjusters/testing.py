@@ -36,7 +36,6 @@ def check_adjuster(adjuster: str | type[Adjuster], **options: Any) -> None:
     """Check one adjuster, with these options, on 400 training rows. Raises NonConformance."""
     found = adjuster_class(adjuster) if isinstance(adjuster, str) else adjuster
     cohort = toy_cohort(rho=0.9, train=TRAIN, valid=VALID, test=TEST, topics=("infarction", "fibrillation"), seed=3)
-    cohort = ToyCohort(cohort.items.assign(question_id=cohort.items["topic"]), cohort.signals)
 
     def make() -> Adjuster:
         return found(**options)

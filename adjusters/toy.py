@@ -130,8 +130,14 @@ def toy_cohort(
             "candidates": [list(ANSWERS)] * n,
             "kind": "one",
             "answer": [[ANSWERS[1 - d]] for d in finding],
+            "source": "toy",
+            "template_id": "verify",
+            "question_type": "single-verify",
+            "environment": np.asarray(["site 0", "site 1"], dtype=object)[
+                np.random.default_rng([seed, 1]).integers(0, 2, n)
+            ],
         }
-    )
+    ).assign(question_id=lambda rows: rows["topic"])
     redrawn = frame.assign(
         split=frame["split"].map({"train": "train_oracle", "valid": "valid_oracle", "test": "test_unbiased"}),
         style=np.asarray(list(_WORDINGS), dtype=object)[draw.integers(0, 2, n)],
@@ -141,6 +147,7 @@ def toy_cohort(
     items["question"] = [
         _WORDINGS[f][w].format(t) for f, w, t in zip(items["style"], which, items["topic"], strict=True)
     ]
+    items["wording_id"] = [f"{f}-{w}" for f, w in zip(items["style"], which, strict=True)]
     items.insert(0, "item_id", [f"i{i}" for i in range(len(items))])
     return ToyCohort(items, signals)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ from causalecg.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from adjusters.contract import Batch
+    from adjusters.contract import Adjuster, Batch
 
 Role = Literal["audited", "unadjusted", "question_only", "ecg_only", "oracle"]
 
@@ -34,7 +34,7 @@ class Arm:
     Attributes:
         adjuster: name in the registry.
         options: of the adjuster.
-        placebo: the severity is shuffled among the rows it is learned from.
+        placebo: what the adjuster goes by is taken from it: see :meth:`dealt` and ``Card.placebo``.
         special: one of :data:`SPECIAL`, or empty.
     """
 
@@ -61,8 +61,8 @@ class Arm:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)} and {PLACEBO}NAME"
             raise InputError(f"no arm is called '{text}'; {hint}")
-        if placebo and "severity" not in adjuster_class(name).card.needs:
-            raise InputError(f"arm '{text}' would shuffle a severity that {name} does not use; leave {PLACEBO} out")
+        if placebo and name == "none":
+            raise InputError(f"arm '{text}': none goes by nothing that could be taken from it; leave {PLACEBO} out")
         options: dict[str, Any] = {}
         valid, kinds = option_names(adjuster_class(name)), annotations_of(adjuster_class(name))
         for pair in filter(None, query.split("&")):
@@ -103,10 +103,32 @@ class Arm:
             return batch.without_ecg()
         return batch.without_question() if self.special == "ecg_only" else batch
 
-    def shuffled(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-        """For a placebo, the table with all severity columns permuted together among its rows."""
-        columns = [name for name in table.columns if name.startswith("severity_")]
+    def make(self, **further: Any) -> Adjuster:
+        """The adjuster, with options not written in the arm. For a placebo, with those of ``Card.placebo`` as well.
+
+        Raises ContractError for an option it refuses.
+        """
+        from adjusters.registry import adjuster, adjuster_class
+
+        known = dict(adjuster_class(self.adjuster).card.placebo) if self.placebo else {}
+        return adjuster(self.adjuster, **{**further, **self.options, **known})
+
+    def dealt(self, table: pd.DataFrame, columns: Sequence[str], rng: np.random.Generator) -> pd.DataFrame:
+        """For a placebo, the table with these columns permuted together among its rows, else the table itself.
+
+        Args:
+            columns: all that the adjuster tells its objective of a row, weights too. Dealt to other rows it is of the
+                same size and shape, and tells nothing.
+
+        Raises InputError for the placebo of an adjuster that goes by nothing of the kind and names no options for it.
+        """
+        from adjusters.registry import adjuster_class
+
         if not self.placebo:
             return table
+        if not columns and not adjuster_class(self.adjuster).card.placebo:
+            raise InputError(
+                f"arm '{self}': {self.adjuster} has neither columns nor weights that could be taken from it"
+            )
         order = rng.permutation(len(table))
         return table.assign(**{name: table[name].to_numpy()[order] for name in columns})

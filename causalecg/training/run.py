@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from adjusters.contract import Adjuster, Objective
-from adjusters.registry import adjuster, adjuster_class, load_adjuster, option_names
+from adjusters.registry import adjuster_class, load_adjuster, option_names
 from causalecg import __version__
 from causalecg.cohort.batches import TableBatches
 from causalecg.cohort.metadata import prompts
@@ -204,7 +204,8 @@ def _train(
     streams = np.random.SeedSequence(seed).spawn(4)
     found, estimand, learned, valid_table, scale, words = _fitted(cohort, arm, config, streams[3])
     further = _further_answers(cohort, learned)
-    rows, valid_rows = (_rows(cohort, found, arm, table, further) for table in (learned, valid_table))
+    placebo_rng = np.random.default_rng(streams[3].spawn(1)[0])
+    rows, valid_rows = (_rows(cohort, found, arm, table, further, placebo_rng) for table in (learned, valid_table))
     texts = _texts(cohort, learned, words, further)
     build = build or composite_builder(cohort, config, texts)
     main = build(seed_of(streams[0]))
@@ -236,14 +237,16 @@ def _train(
 
 def check_arm(cohort: Cohort, arm: Arm, config: RunConfig) -> None:
     """Raise what :func:`train` would before it builds a model: InputError, ContractError or NotIdentified."""
-    _fitted(cohort, arm, config, np.random.SeedSequence(0))
+    seeds = np.random.SeedSequence(0)
+    found, _, learned, _, _, _ = _fitted(cohort, arm, config, seeds)
+    _rows(cohort, found, arm, learned, _further_answers(cohort, learned), np.random.default_rng(seeds))
 
 
 def _fitted(
     cohort: Cohort, arm: Arm, config: RunConfig, seeds: np.random.SeedSequence
 ) -> tuple[Adjuster, Estimand | None, pd.DataFrame, pd.DataFrame, str | None, list[str]]:
     """The adjuster, its estimand, the rows to learn from and to validate on, the severity's column and level words."""
-    fit_rng, rewrite_rng, placebo_rng = (np.random.default_rng(s) for s in seeds.spawn(3))
+    fit_rng, rewrite_rng = (np.random.default_rng(s) for s in seeds.spawn(2))
     scale, words = severity_column(cohort, config)
     tables = [
         rows_of(cohort, split, environment=config.environment, template_ids=config.template_ids) for split in arm.splits
@@ -257,7 +260,7 @@ def _fitted(
     estimand = _estimand(found, config, cohort, severity)
     if severity is not None and "severity" in found.card.needs:
         _require_severity(tables, severity, str(arm))
-    train_table, valid_table = (arm.shuffled(table, placebo_rng) for table in tables)
+    train_table, valid_table = tables
     refuse_test_rows(train_table, cohort, config)
     found.fit(train_table, estimand, rng=fit_rng)
     learned = found.rewrite(train_table, rng=rewrite_rng)
@@ -294,11 +297,9 @@ def severity_column(cohort: Cohort, config: RunConfig) -> tuple[str | None, list
 
 
 def _adjuster(arm: Arm, words: list[str]) -> Adjuster:
-    options = dict(arm.options)
-    if words and "words" in option_names(adjuster_class(arm.adjuster)):
-        options.setdefault("words", words)
+    named = words and "words" in option_names(adjuster_class(arm.adjuster))
     try:
-        return adjuster(arm.adjuster, **options)
+        return arm.make(**({"words": words} if named else {}))
     except TypeError as error:
         raise InputError(f"arm {arm} has an option of the wrong type: {error}") from error
 
@@ -345,7 +346,14 @@ def _further_answers(cohort: Cohort, table: pd.DataFrame) -> list[str]:
     return sorted({name for names in table["candidates"] for name in names if name not in known})
 
 
-def _rows(cohort: Cohort, found: Adjuster, arm: Arm, table: pd.DataFrame, further: Sequence[str]) -> Rows:
+def _rows(
+    cohort: Cohort,
+    found: Adjuster,
+    arm: Arm,
+    table: pd.DataFrame,
+    further: Sequence[str],
+    placebo_rng: np.random.Generator,
+) -> Rows:
     weights = found.weights(table)
     given = found.columns(table)
     table = table.assign(**given)
@@ -353,6 +361,7 @@ def _rows(cohort: Cohort, found: Adjuster, arm: Arm, table: pd.DataFrame, furthe
     if weights is not None:
         table = table.assign(weight=np.asarray(weights, dtype=np.float32))
         columns = (*columns, "weight")
+    table = arm.dealt(table, columns, placebo_rng)
     return Rows(table, TableBatches(cohort, table, columns, further), arm.see, columns)
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from adjusters.backdoor import mix
 from adjusters.contract import Batch, ContractError, decide, log_probabilities, negative_log_likelihood
-from adjusters.ipw import InverseProbabilityWeighting
 from adjusters.registry import adjuster
-from adjusters.severity_model import calibration_error, fit_calibration, log_loss
+from adjusters.severity_based.backdoor import mix
+from adjusters.severity_based.ipw import InverseProbabilityWeighting
+from adjusters.severity_based.severity_model import calibration_error, fit_calibration, log_loss
 from adjusters.toy import ESTIMAND, toy_cohort
 
 

@@ -13,10 +13,6 @@ from adjusters.toy import ESTIMAND, SEVERITY, ToyCohort, ToyScorer, accuracy, to
 ERROR = np.sqrt(0.9 * 0.1 / 4000)
 
 
-def with_questions(toy: ToyCohort) -> ToyCohort:
-    return ToyCohort(toy.items.assign(question_id=toy.items["topic"]), toy.signals)
-
-
 def unbiased(toy: ToyCohort, ours: Adjuster, *, oracle: bool = False, placebo: bool = False, epochs: int = 12) -> float:
     train, valid = (toy.split(name + ("_oracle" if oracle else "")) for name in ("train", "valid"))
     if placebo:
@@ -28,7 +24,7 @@ def unbiased(toy: ToyCohort, ours: Adjuster, *, oracle: bool = False, placebo: b
 
 @pytest.fixture(scope="module")
 def toy() -> ToyCohort:
-    return with_questions(toy_cohort(rho=0.97, seed=0))
+    return toy_cohort(rho=0.97, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +53,13 @@ def test_what_is_recovered_and_what_a_placebo_recovers(toy, ends, name: str, opt
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["backdoor", "ipw", "stratified"])
 def test_no_harm_without_confounding(name: str) -> None:
-    toy = with_questions(toy_cohort(rho=0.5, seed=1))
+    toy = toy_cohort(rho=0.5, seed=1)
     plain, found = unbiased(toy, adjuster("none")), unbiased(toy, adjuster(name))
     assert found > plain - 3 * np.sqrt(2) * ERROR
 
 
 @pytest.mark.slow
 def test_where_severity_shows_in_the_ecg_the_conditional_prior_is_the_right_one() -> None:
-    toy = with_questions(toy_cohort(rho=0.9, severity_visible=2.0, seed=2))
+    toy = toy_cohort(rho=0.9, severity_visible=2.0, seed=2)
     conditional, marginal = (unbiased(toy, adjuster("backdoor", prior=p)) for p in ("conditional", "marginal"))
     assert conditional > marginal + 3 * np.sqrt(2) * ERROR

@@ -106,7 +106,9 @@ def test_a_saved_adjuster_comes_back_as_what_it_was(tmp_path) -> None:
     assert type(again) is type(ours) and again.options() == ours.options()
     assert again.estimand_ == ours.estimand_
     assert np.array_equal(again.weights(table), ours.weights(table))
-    with pytest.raises(ContractError, match="holds a adjusters.ipw:InverseProbabilityWeighting, not a Mine"):
+    with pytest.raises(
+        ContractError, match="holds a adjusters.severity_based.ipw:InverseProbabilityWeighting, not a Mine"
+    ):
         Mine.load(tmp_path)
 
 

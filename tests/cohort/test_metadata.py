@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from adjusters.stratified import StratifiedObjective
+from adjusters.severity_based.stratified import StratifiedObjective
 from causalecg.audits.interventions import intervene
 from causalecg.benchmark.cohort import simulate_cohort
 from causalecg.cohort.batches import TableBatches

@@ -60,14 +60,18 @@ def test_arms_are_never_shown_what_they_withhold(cohort, config, tmp_path) -> No
         assert torch.equal(scorer(batch), scorer(change))
 
 
-def test_the_oracle_learns_from_redrawn_styles_and_a_placebo_from_shuffled_severity(cohort) -> None:
+def test_the_oracle_learns_from_redrawn_styles_and_a_placebo_from_columns_dealt_to_other_rows(cohort) -> None:
     assert Arm.parse("oracle").splits == ("train_oracle", "valid_oracle")
     table = cohort.split("train")
-    shuffled = Arm.parse("placebo:backdoor").shuffled(table, np.random.default_rng(0))
+    columns = ("severity_simulated", "style")
+    shuffled = Arm.parse("placebo:backdoor").dealt(table, columns, np.random.default_rng(0))
     assert sorted(shuffled["severity_simulated"]) == sorted(table["severity_simulated"])
     assert (shuffled["severity_simulated"] != table["severity_simulated"]).mean() > 0.3
-    assert shuffled.drop(columns="severity_simulated").equals(table.drop(columns="severity_simulated"))
-    assert Arm.parse("backdoor").shuffled(table, np.random.default_rng(0)) is table
+    assert pd.crosstab(*(shuffled[c] for c in columns)).equals(pd.crosstab(*(table[c] for c in columns)))
+    assert shuffled.drop(columns=[*columns]).equals(table.drop(columns=[*columns]))
+    assert Arm.parse("backdoor").dealt(table, columns, np.random.default_rng(0)) is table
+    with pytest.raises(InputError, match="neither columns nor weights"):
+        Arm.parse("placebo:backdoor").dealt(table, (), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +118,7 @@ def test_options_have_the_types_the_adjuster_says(text: str, options: dict) -> N
         ("backdoor?prior=marginl", "is conditional or marginal, not 'marginl'"),
         ("backdoor?severity_weight=none", "is a number, not 'none'"),
         ("placebo:oracle", "no arm is called"),
-        ("placebo:none", "would shuffle a severity that none does not use"),
+        ("placebo:none", "none goes by nothing that could be taken from it"),
     ],
 )
 def test_unknown_arms_are_one_sentence(text: str, says: str) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from adjusters.contract import Adjuster, Batch, LossTerms, Objective, Stage, clearly_lower
 from adjusters.reference_loop import columns_of, epoch_batches, validation_losses, variants, wanted, weighted
-from adjusters.registry import adjuster, adjuster_class, option_names
+from adjusters.registry import adjuster_class, option_names
 from causalecg.benchmark import exact
 from causalecg.benchmark.law import Law, World
 from causalecg.benchmark.t0.arms import ESS_ORACLE, EvidenceArm
@@ -125,14 +125,14 @@ def train(
     """
     world = training_world(law, items, valid, seed)
     fit_rng, rewrite_rng, attach_rng, placebo_rng = np.random.default_rng([seed, 2]).spawn(4)
-    given = training_tables(law, arm, world, items)
-    table, valid_table = (arm.shuffled(part, placebo_rng) for part in given)
-    found = adjuster(arm.adjuster, **arm.options)
+    table, valid_table = training_tables(law, arm, world, items)
+    found = arm.make()
     refuse_test_splits(table)
     found.fit(table, estimand, rng=fit_rng)
     learned = found.rewrite(table, rng=rewrite_rng)
     refuse_test_splits(learned)
     tables = {"train": weighted(found, learned), "validation": weighted(found, valid_table)}
+    tables = {name: arm.dealt(part, columns_of(found, part), placebo_rng) for name, part in tables.items()}
     words = severity_words(arm, law.levels)
 
     def make_scorer() -> EvidenceScorer:

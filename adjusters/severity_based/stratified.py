@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adjusters.cells import Columns, cell_weights, look_up, overlap_report, pooled_balance, require_overlap
 from adjusters.contract import (
     Adjuster,
     Batch,
@@ -38,6 +37,14 @@ from adjusters.contract import (
     Stage,
     negative_log_likelihood,
     weighted_mean,
+)
+from adjusters.severity_based.cells import (
+    Columns,
+    cell_weights,
+    look_up,
+    overlap_report,
+    pooled_balance,
+    require_overlap,
 )
 from structural_models.tabulation import distinct_rows
 

@@ -6,8 +6,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from adjusters.cells import Columns, Scheme, cell_weights, look_up, overlap_report, pooled_balance, require_overlap
 from adjusters.contract import Adjuster, Card, ContractError
+from adjusters.severity_based.cells import (
+    Columns,
+    Scheme,
+    cell_weights,
+    look_up,
+    overlap_report,
+    pooled_balance,
+    require_overlap,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

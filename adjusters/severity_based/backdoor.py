@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adjusters.cells import Columns, require_adjustment, require_overlap
 from adjusters.contract import (
     Adjuster,
     Batch,
@@ -33,7 +32,8 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
-from adjusters.severity_model import SeverityModel, SeverityPrior
+from adjusters.severity_based.cells import Columns, require_adjustment, require_overlap
+from adjusters.severity_based.severity_model import SeverityModel, SeverityPrior
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,1 @@
+"""Strategies that change or add rows to learn from."""

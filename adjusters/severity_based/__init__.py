@@ -1,0 +1,1 @@
+"""Strategies that adjust for a measured severity."""
