@@ -25,6 +25,7 @@ BUILT_IN: dict[str, str] = {
     "none": "adjusters.none:NoAdjustment",
     "backdoor": "adjusters.severity_based.backdoor:Backdoor",
     "ipw": "adjusters.severity_based.ipw:InverseProbabilityWeighting",
+    "hybrid": "adjusters.severity_based.hybrid:Hybrid",
     "stratified": "adjusters.severity_based.stratified:Stratified",
 }
 
