@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -65,3 +67,12 @@ class Multinomial:
         scores = design @ self.coefficients.T + self.intercepts
         odds = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(odds / odds.sum(axis=1, keepdims=True), dtype=np.float64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, as Python writes infinity; read back by :meth:`from_dict`."""
+        return {"coefficients": self.coefficients.tolist(), "intercepts": self.intercepts.tolist()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Multinomial:
+        intercepts = np.asarray(record["intercepts"], dtype=np.float64)
+        return cls(np.asarray(record["coefficients"], dtype=np.float64).reshape(len(intercepts), -1), intercepts)
