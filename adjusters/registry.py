@@ -26,6 +26,7 @@ BUILT_IN: dict[str, str] = {
     "backdoor": "adjusters.severity_based.backdoor:Backdoor",
     "ipw": "adjusters.severity_based.ipw:InverseProbabilityWeighting",
     "stratified": "adjusters.severity_based.stratified:Stratified",
+    "matched": "adjusters.severity_based.matched:Matched",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
