@@ -27,6 +27,7 @@ BUILT_IN: dict[str, str] = {
     "ipw": "adjusters.severity_based.ipw:InverseProbabilityWeighting",
     "stratified": "adjusters.severity_based.stratified:Stratified",
     "matched": "adjusters.severity_based.matched:Matched",
+    "question_randomised": "adjusters.severity_based.question_randomised:QuestionRandomised",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
