@@ -27,6 +27,8 @@ BUILT_IN: dict[str, str] = {
     "ipw": "adjusters.severity_based.ipw:InverseProbabilityWeighting",
     "hybrid": "adjusters.severity_based.hybrid:Hybrid",
     "stratified": "adjusters.severity_based.stratified:Stratified",
+    "matched": "adjusters.severity_based.matched:Matched",
+    "question_randomised": "adjusters.severity_based.question_randomised:QuestionRandomised",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
