@@ -67,20 +67,21 @@ class Hybrid(Backdoor):
     """
 
     card = Card(
-        summary="Hybrid: back-door adjustment by the true severity, of which the recorded one and the wording are proxies.",
+        summary="Hybrid: back-door adjustment by the true severity; the recorded one and the wording are its proxies.",
         needs=("severity", "treatment"),
         uses=("objective", "predict"),
         estimands=("P(A | E, do(Q))",),
         extra_passes=("K", "K"),
         consistent_when=(
-            "given the true severity (and topic), recorded severity, wording and ECG are independent, and the errors of "
-            "the record do not depend on the answer"
+            "given the true severity (and topic), recorded severity, wording and ECG are independent, and the record "
+            "errs independently of the answer"
         ),
         fails_when=(
             "the record errs with the wording or the answer; where wording and severity all but coincide, true effects "
             "of the wording are shrunk towards none"
         ),
         source="Allman, Matias & Rhodes 2009; Kuroki & Pearl 2014",
+        placebo={"exchange": 0.0},
     )
 
     styles_: list[str]
@@ -90,7 +91,7 @@ class Hybrid(Backdoor):
     def __init__(
         self,
         misclassification: float | Sequence[Sequence[float]] | None = None,
-        exchange: float = 0.05,
+        exchange: float = 0.1,
         words: Sequence[str] | None = None,
         severity_from: SeverityFrom = "auto",
         exclusion: bool = False,
@@ -99,7 +100,7 @@ class Hybrid(Backdoor):
         if not 0 <= exchange <= 1:
             raise ContractError(f"hybrid's exchange must be a share between 0 and 1, not {exchange}")
         if isinstance(misclassification, int | float) and not 0 <= misclassification < 1:
-            raise ContractError(f"hybrid's misclassification must be a share from 0 to below 1, not {misclassification}")
+            raise ContractError(f"hybrid's misclassification must be a share in [0, 1), not {misclassification}")
         self.misclassification = misclassification
         self.exchange = exchange
 
@@ -118,7 +119,7 @@ class Hybrid(Backdoor):
             for at in [*cells, np.arange(len(table))]
         ]
         self.style_shares_ = np.stack([c / c.sum(1, keepdims=True) for c in counts])
-        self.wordings_ = wordings_of(table, "hybrid") if self.exchange else {}
+        self.wordings_ = wordings_of("hybrid", table, self._treatment, "question") if self.exchange else {}
         return self
 
     def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
@@ -131,7 +132,7 @@ class Hybrid(Backdoor):
         return {**super().columns(table), STYLE_CODE: style, TOPIC_CODE: topic}
 
     def misclassification_table(self) -> np.ndarray:
-        """(K, K) float64, row s is P(S~ | S = s): as given, or where estimation starts. ContractError: no such table."""
+        """(K, K) float64, row s is P(S~ | S = s): as given, or where estimation starts. ContractError: not so large."""
         k = len(self.levels_)
         given = START if self.misclassification is None else self.misclassification
         if isinstance(given, int | float):
@@ -187,8 +188,9 @@ class HybridObjective(BackdoorObjective):
     def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
         asked = batch
         if self.exchange:
-            drawn = torch.rand(2, len(batch), dtype=torch.float64)
-            asked = self.wordings.exchanged(batch, drawn[0], where=drawn[1] < self.exchange)
+            chosen = (torch.rand(len(batch)) < self.exchange).tolist()
+            pairs = zip(self.wordings.drawn(batch).question, batch.question, chosen, strict=True)
+            asked = batch.replace(question=tuple(new if other else own for new, own, other in pairs))
         per_item = self._per_item(batch, asked)
         return LossTerms(weighted_mean(per_item, batch), per_item.detach())
 
