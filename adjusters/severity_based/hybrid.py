@@ -14,7 +14,7 @@ wrong severities it is :mod:`adjusters.severity_based.backdoor`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
-from adjusters.severity_based.backdoor import Backdoor, BackdoorObjective, SeverityFrom
+from adjusters.severity_based.backdoor import Backdoor, BackdoorObjective, Prior, SeverityFrom, check_severity_options
 from adjusters.severity_based.exchanged_wordings import ExchangedWordings, wordings_of
 
 if TYPE_CHECKING:
@@ -84,6 +84,9 @@ class Hybrid(Backdoor):
         placebo={"exchange": 0.0},
     )
 
+    called: ClassVar[str] = "hybrid"
+    prior: Prior = "conditional"
+    severity_weight: float = 1.0
     styles_: list[str]
     style_shares_: np.ndarray
     wordings_: dict[str, dict[str, int]]
@@ -96,13 +99,16 @@ class Hybrid(Backdoor):
         severity_from: SeverityFrom = "auto",
         exclusion: bool = False,
     ) -> None:
-        super().__init__("conditional", words, 1.0, severity_from, exclusion)
+        check_severity_options(self.called, words, severity_from)
         if not 0 <= exchange <= 1:
             raise ContractError(f"hybrid's exchange must be a share between 0 and 1, not {exchange}")
         if isinstance(misclassification, int | float) and not 0 <= misclassification < 1:
             raise ContractError(f"hybrid's misclassification must be a share in [0, 1), not {misclassification}")
         self.misclassification = misclassification
         self.exchange = exchange
+        self.words = words
+        self.severity_from = severity_from
+        self.exclusion = exclusion
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
@@ -119,7 +125,7 @@ class Hybrid(Backdoor):
             for at in [*cells, np.arange(len(table))]
         ]
         self.style_shares_ = np.stack([c / c.sum(1, keepdims=True) for c in counts])
-        self.wordings_ = wordings_of("hybrid", table, self._treatment, "question") if self.exchange else {}
+        self.wordings_ = wordings_of(self.called, table, self._treatment, "question") if self.exchange else {}
         return self
 
     def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
