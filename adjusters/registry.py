@@ -26,6 +26,10 @@ BUILT_IN: dict[str, str] = {
     "backdoor": "adjusters.severity_based.backdoor:Backdoor",
     "ipw": "adjusters.severity_based.ipw:InverseProbabilityWeighting",
     "stratified": "adjusters.severity_based.stratified:Stratified",
+    "group_dro": "adjusters.group_based.group_dro:GroupDRO",
+    "group_weights": "adjusters.group_based.group_weights:GroupWeights",
+    "irm": "adjusters.group_based.irm:InvariantRisk",
+    "vrex": "adjusters.group_based.vrex:RiskExtrapolation",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
