@@ -28,6 +28,7 @@ BUILT_IN: dict[str, str] = {
     "stratified": "adjusters.severity_based.stratified:Stratified",
     "group_dro": "adjusters.group_based.group_dro:GroupDRO",
     "group_weights": "adjusters.group_based.group_weights:GroupWeights",
+    "last_layer_refit": "adjusters.group_based.last_layer_refit:LastLayerRefit",
     "irm": "adjusters.group_based.irm:InvariantRisk",
     "vrex": "adjusters.group_based.vrex:RiskExtrapolation",
 }
