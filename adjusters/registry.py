@@ -29,6 +29,11 @@ BUILT_IN: dict[str, str] = {
     "stratified": "adjusters.severity_based.stratified:Stratified",
     "matched": "adjusters.severity_based.matched:Matched",
     "question_randomised": "adjusters.severity_based.question_randomised:QuestionRandomised",
+    "group_dro": "adjusters.group_based.group_dro:GroupDRO",
+    "group_weights": "adjusters.group_based.group_weights:GroupWeights",
+    "last_layer_refit": "adjusters.group_based.last_layer_refit:LastLayerRefit",
+    "irm": "adjusters.group_based.irm:InvariantRisk",
+    "vrex": "adjusters.group_based.vrex:RiskExtrapolation",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
