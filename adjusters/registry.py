@@ -26,6 +26,7 @@ BUILT_IN: dict[str, str] = {
     "backdoor": "adjusters.severity_based.backdoor:Backdoor",
     "ipw": "adjusters.severity_based.ipw:InverseProbabilityWeighting",
     "stratified": "adjusters.severity_based.stratified:Stratified",
+    "jtt": "adjusters.group_based.jtt:JustTrainTwice",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
