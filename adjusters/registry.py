@@ -27,6 +27,7 @@ BUILT_IN: dict[str, str] = {
     "ipw": "adjusters.severity_based.ipw:InverseProbabilityWeighting",
     "stratified": "adjusters.severity_based.stratified:Stratified",
     "jtt": "adjusters.group_based.jtt:JustTrainTwice",
+    "lff": "adjusters.shortcut_model.learning_from_failure:LearningFromFailure",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
