@@ -28,6 +28,7 @@ BUILT_IN: dict[str, str] = {
     "stratified": "adjusters.severity_based.stratified:Stratified",
     "jtt": "adjusters.group_based.jtt:JustTrainTwice",
     "lff": "adjusters.shortcut_model.learning_from_failure:LearningFromFailure",
+    "rebias": "adjusters.shortcut_model.rebias:ReBias",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
