@@ -34,6 +34,9 @@ BUILT_IN: dict[str, str] = {
     "last_layer_refit": "adjusters.group_based.last_layer_refit:LastLayerRefit",
     "irm": "adjusters.group_based.irm:InvariantRisk",
     "vrex": "adjusters.group_based.vrex:RiskExtrapolation",
+    "jtt": "adjusters.group_based.jtt:JustTrainTwice",
+    "lff": "adjusters.shortcut_model.learning_from_failure:LearningFromFailure",
+    "rebias": "adjusters.shortcut_model.rebias:ReBias",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
