@@ -26,6 +26,11 @@ BUILT_IN: dict[str, str] = {
     "backdoor": "adjusters.severity_based.backdoor:Backdoor",
     "ipw": "adjusters.severity_based.ipw:InverseProbabilityWeighting",
     "stratified": "adjusters.severity_based.stratified:Stratified",
+    # data_side
+    "canonical_text": "adjusters.data_side.canonical_text:CanonicalText",
+    "ecg_swap": "adjusters.data_side.ecg_swap:EcgSwap",
+    "modality_dropout": "adjusters.data_side.modality_dropout:ModalityDropout",
+    "twins": "adjusters.data_side.twins:Twins",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
