@@ -37,18 +37,19 @@ Per = Literal["question", "style"]
 class CanonicalText(Adjuster):
     """Asks every question in the most frequent training wording of its canonical question.
 
-    Training rows are rewritten by their ``question_id``. At prediction nothing but the text is known: a training
-    wording is replaced by its canonical form; another text by that of the nearest training wording, where the cosine of
-    their character n-grams (TF-IDF) is at least ``threshold``; else it stays as it is and is listed in the objective's
-    ``left``. Metadata put before a question stays.
+    At prediction a training wording is replaced by its canonical form; another text by that of the nearest training
+    wording about the same topic (about any, where the batch does not know its topics), if the cosine of their character
+    n-grams (TF-IDF) is at least ``threshold``; else it stays as it is and is listed in the objective's ``left``. Where
+    topics are not known, the question about another finding may be near in its words: keep ``threshold`` high. Metadata
+    put before a question stays.
 
     Args:
         threshold: in (0, 1]; 1 = known wordings only.
         per: "question", or "style": one form for each style of a canonical question, so that the style survives.
 
     The table must have the columns ``question`` and ``question_id`` (and ``style``). Learned: ``wordings_``, training
-    text -> canonical text; ``shared_``, texts that several canonical questions have, which at prediction go with the one
-    that has them most often.
+    text -> canonical text; ``topics_``, training text -> topic, where the table has topics; ``shared_``, texts that several canonical questions have, which go with the one that has them
+    most often.
     """
 
     card = Card(
@@ -62,9 +63,10 @@ class CanonicalText(Adjuster):
     )
 
     wordings_: dict[str, str]
+    topics_: dict[str, str]
     shared_: list[str]
 
-    def __init__(self, threshold: float = 0.5, per: Per = "question") -> None:
+    def __init__(self, threshold: float = 0.7, per: Per = "question") -> None:
         if not 0 < threshold <= 1:
             raise ContractError(f"canonical_text's threshold must lie above 0 and be at most 1, not {threshold}")
         if per not in get_args(Per):
@@ -77,17 +79,21 @@ class CanonicalText(Adjuster):
         for column in ("question", *self._groups()):
             if column not in table.columns:
                 raise ContractError(f"canonical_text needs the column '{column}', which the table lacks")
-        self.wordings_, self.shared_ = most_frequent(table[table["question"].notna()], self._groups())
-        if not self.wordings_:
+        asked = table[table["question"].notna()]
+        if asked.empty:
             raise ContractError("canonical_text finds no question in the training rows; leave it out")
+        self.wordings_, self.shared_ = most_frequent(asked, self._groups())
+        self.topics_ = {}
+        if "topic" in table.columns:
+            about = dict(zip(asked["question"], asked["topic"].astype(str), strict=True))
+            self.topics_ = {text: about[text] for text in self.wordings_}
         return self
 
     def rewrite(self, table: pd.DataFrame, *, rng: np.random.Generator) -> pd.DataFrame:
-        asked = table["question"]
-        return table.assign(question=asked.map(self.wordings_).where(asked.isin(list(self.wordings_)), asked))
+        return table.assign(question=[self.wordings_.get(text, text) for text in table["question"]])
 
     def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> CanonicalTextObjective:
-        return CanonicalTextObjective(scorer, self.wordings_, self.threshold)
+        return CanonicalTextObjective(scorer, self.wordings_, self.topics_, self.threshold)
 
     def _groups(self) -> tuple[str, ...]:
         return ("question_id",) if self.per == "question" else ("question_id", "style")
@@ -96,14 +102,13 @@ class CanonicalText(Adjuster):
 class CanonicalTextObjective(Objective):
     """The scorer, asked in canonical words. ``left``: texts met that are unlike any known one, in order."""
 
-    def __init__(self, scorer: Scorer, wordings: dict[str, str], threshold: float) -> None:
+    def __init__(self, scorer: Scorer, wordings: dict[str, str], topics: dict[str, str], threshold: float) -> None:
         super().__init__(scorer)
-        self.threshold = threshold
+        self.wordings, self.topics, self.threshold = wordings, topics, threshold
         self.left: list[str] = []
-        # What a text becomes follows from the text alone; looked up once, it is kept.
-        self._words: dict[str | None, str] = dict(wordings)
-        self._known = sorted(wordings)
-        self._nearest: NearestWording | None = None
+        # What a text becomes follows from topic and text alone; looked up once, it is kept.
+        self._unknown: dict[tuple[str, str], str] = {}
+        self._nearest: dict[str, NearestWording] = {}
 
     def forward(self, batch: Batch) -> Tensor:
         return self.scorer(self.canonical(batch))
@@ -114,17 +119,27 @@ class CanonicalTextObjective(Objective):
 
     def canonical(self, batch: Batch) -> Batch:
         """The batch in canonical words."""
-        for text in dict.fromkeys(bare(batch)[1]):
-            if text is not None and text not in self._words:
-                self._words[text] = self._of_unknown(text)
-        return asked_as(batch, self._words)
+        topics = batch.topic if batch.topic and self.topics else ("",) * len(batch)
+        texts = [
+            None if text is None else self.wordings.get(text) or self._of_unknown(topic, text)
+            for topic, text in zip(topics, bare(batch)[1], strict=True)
+        ]
+        return asked_as(batch, texts)
 
-    def _of_unknown(self, text: str) -> str:
-        if self.threshold < 1:
-            if self._nearest is None:
-                self._nearest = NearestWording(self._known)
-            found, cosine = self._nearest(text)
-            if cosine >= self.threshold:
-                return self._words[found]
-        self.left.append(text)
-        return text
+    def _of_unknown(self, topic: str, text: str) -> str:
+        if (topic, text) not in self._unknown:
+            found = self._near(topic, text) if self.threshold < 1 else None
+            if found is None:
+                self.left.append(text)
+            self._unknown[topic, text] = text if found is None else self.wordings[found]
+        return self._unknown[topic, text]
+
+    def _near(self, topic: str, text: str) -> str | None:
+        """The nearest known wording (about the same topic, where that is known), if it is near enough."""
+        if topic not in self._nearest:
+            known = sorted(known for known in self.wordings if not topic or self.topics[known] == topic)
+            if not known:
+                return None
+            self._nearest[topic] = NearestWording(known)
+        found, cosine = self._nearest[topic](text)
+        return found if cosine >= self.threshold else None

@@ -64,10 +64,10 @@ class EcgSwap(Adjuster):
         summary="ECG swap: each question is also asked of an ECG whose answer is another.",
         uses=("rewrite", "weights"),
         extra_passes=(1, 0),
-        consistent_when="given question and answer the ECG tells nothing of the wording (R1, R3); with answer=any, "
-        "whenever the wording has no effect of its own within a canonical question",
-        fails_when="severity shows in the ECG (R2) or reaches the answer past it (R0), unless answer=any; the wording "
-        "itself acts on the answer within a canonical question",
+        consistent_when="given question and answer the ECG tells nothing of the wording (R1); with answer=any, whenever "
+        "the wording has no effect of its own within a canonical question",
+        fails_when="something else than the finding settles answers: a topic (R3: half of the style effect stays, and the "
+        "topic effect shrinks) or severity (R0, slightly), unless answer=any; the wording itself acts on the answer (R9)",
         source="counterfactual sample synthesis after Chen et al. 2020 (CSS), with weights that keep P(a | q)",
         placebo={"answer": "same"},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class NearestWording:
 
     def __call__(self, text: str) -> tuple[str, float]:
         """The nearest text and its cosine, in [0, 1]; the first of several as near."""
-        cosine = np.asarray((self.known @ self.vectorizer.transform([text]).T).todense()).ravel()
+        cosine = (self.known @ self.vectorizer.transform([text]).T).toarray().ravel()
         at = int(np.argmax(np.round(cosine, 12)))
         return self.texts[at], float(cosine[at])
 
@@ -64,11 +64,8 @@ def bare(batch: Batch) -> tuple[list[str], list[str | None]]:
     return before, asked
 
 
-def asked_as(batch: Batch, words: Mapping[str | None, str]) -> Batch:
-    """The batch with the questions that ``words`` knows replaced; what stands before a question stays."""
-    before, asked = bare(batch)
-    texts = [
-        start + words[text] if text in words else question
-        for start, text, question in zip(before, asked, batch.question, strict=True)
-    ]
-    return batch.replace(question=tuple(texts))
+def asked_as(batch: Batch, texts: Sequence[str | None]) -> Batch:
+    """The batch with these (batch,) texts asked in place of its questions; what stands before a question stays."""
+    before, _ = bare(batch)
+    asked = [None if text is None else start + text for start, text in zip(before, texts, strict=True)]
+    return batch.replace(question=tuple(asked))
