@@ -37,6 +37,11 @@ BUILT_IN: dict[str, str] = {
     "jtt": "adjusters.group_based.jtt:JustTrainTwice",
     "lff": "adjusters.shortcut_model.learning_from_failure:LearningFromFailure",
     "rebias": "adjusters.shortcut_model.rebias:ReBias",
+    # data_side
+    "canonical_text": "adjusters.data_side.canonical_text:CanonicalText",
+    "ecg_swap": "adjusters.data_side.ecg_swap:EcgSwap",
+    "modality_dropout": "adjusters.data_side.modality_dropout:ModalityDropout",
+    "twins": "adjusters.data_side.twins:Twins",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
