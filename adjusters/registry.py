@@ -26,6 +26,7 @@ BUILT_IN: dict[str, str] = {
     "backdoor": "adjusters.severity_based.backdoor:Backdoor",
     "ipw": "adjusters.severity_based.ipw:InverseProbabilityWeighting",
     "stratified": "adjusters.severity_based.stratified:Stratified",
+    "product_of_experts": "adjusters.shortcut_model.product_of_experts:ProductOfExperts",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
