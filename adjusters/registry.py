@@ -27,6 +27,10 @@ BUILT_IN: dict[str, str] = {
     "ipw": "adjusters.severity_based.ipw:InverseProbabilityWeighting",
     "stratified": "adjusters.severity_based.stratified:Stratified",
     "product_of_experts": "adjusters.shortcut_model.product_of_experts:ProductOfExperts",
+    "learned_mixin": "adjusters.shortcut_model.learned_mixin:LearnedMixin",
+    "inverse_answer": "adjusters.shortcut_model.inverse_answer:InverseAnswer",
+    "rubi": "adjusters.shortcut_model.rubi:RUBi",
+    "effect_subtraction": "adjusters.shortcut_model.effect_subtraction:EffectSubtraction",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
