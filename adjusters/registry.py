@@ -42,6 +42,11 @@ BUILT_IN: dict[str, str] = {
     "ecg_swap": "adjusters.data_side.ecg_swap:EcgSwap",
     "modality_dropout": "adjusters.data_side.modality_dropout:ModalityDropout",
     "twins": "adjusters.data_side.twins:Twins",
+    "product_of_experts": "adjusters.shortcut_model.product_of_experts:ProductOfExperts",
+    "learned_mixin": "adjusters.shortcut_model.learned_mixin:LearnedMixin",
+    "inverse_answer": "adjusters.shortcut_model.inverse_answer:InverseAnswer",
+    "rubi": "adjusters.shortcut_model.rubi:RUBi",
+    "effect_subtraction": "adjusters.shortcut_model.effect_subtraction:EffectSubtraction",
 }
 
 _registered: dict[str, type[Adjuster]] = {}
