@@ -1,0 +1,193 @@
+"""What every adjuster does to P(yes | evidence), as pictures: docs/adjusters/NAME.svg.
+
+    python benchmarks/adjuster_pictures.py             # all of them, about ten seconds each
+    python benchmarks/adjuster_pictures.py ipw --png /tmp/pictures
+
+Tier T0, rho = .99, 4,000 patients, one seed. Four panels: unadjusted and oracle in regime R1, the adjuster there, and
+the adjuster in a regime that breaks its assumption (:data:`ELSEWHERE`). Where the curves of the two styles part, the
+wording decides; where the adjuster loses a topic's true effect, curves are of the two topics. Above each panel stands
+the accuracy on 20,000 patients with the style re-drawn, and what an ideal reader has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from adjusters.catalogue import in_order
+from causalecg.benchmark import exact
+from causalecg.benchmark.law import Law
+from causalecg.benchmark.leaderboard.evidence import declared_estimand
+from causalecg.benchmark.regimes import regime
+from causalecg.benchmark.t0.arms import EvidenceArm
+from causalecg.benchmark.t0.evaluation import Reader, patients_to_test, reader_of
+from causalecg.benchmark.t0.training import train
+from causalecg.reports.figures import as_svg, house_style, new_figure
+from causalecg.reports.palette import GOOD, GREY, INK, OPEN
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PAGES = Path(__file__).resolve().parents[1] / "docs" / "adjusters"
+RHO, ITEMS, TEST, SEED = 0.99, 4000, 20_000, 0
+#: Amount of the finding in the ECG, in units of its noise; the severity's channel is held at its middle.
+EVIDENCE = np.linspace(-4.0, 4.0, 49)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A regime that tells where an adjuster goes wrong (or, of the unadjusted model, right)."""
+
+    regime: str
+    by: str
+    says: str
+
+
+_WRONG_SEVERITY = Elsewhere("R4", "style", "10 % of severities wrong")
+_TOPIC = Elsewhere("R3", "topic", "topic settles 40 %")
+_CONTENT = Elsewhere("R9", "style", "wording settles 20 %")
+
+#: name -> where it fails.
+ELSEWHERE: dict[str, Elsewhere] = {
+    "none": Elsewhere("R8", "style", "no confounding"),
+    "backdoor": _WRONG_SEVERITY,
+    "ipw": _WRONG_SEVERITY,
+    "stratified": _CONTENT,
+}
+#: name -> options, where an arm needs some to be trained on these tables.
+OPTIONS: dict[str, str] = {}
+
+
+def arm_of(name: str) -> str:
+    """The arm that is drawn."""
+    return f"{name}?{OPTIONS[name]}" if name in OPTIONS else name
+
+
+@lru_cache(maxsize=8)
+def reader(regime_name: str, arm: str) -> Reader:
+    """The trained arm."""
+    torch.set_num_threads(1)
+    return reader_of(
+        train(
+            law_of(regime_name), EvidenceArm.parse(arm), seed=SEED, estimand=declared_estimand(), items=ITEMS
+        ).yes
+    )
+
+
+def law_of(regime_name: str) -> Law:
+    found = regime(regime_name)
+    return found.law(RHO if found.rho is None else None)
+
+
+def accuracy(law: Law, read: Reader) -> float:
+    """Share of right decisions, style re-drawn."""
+    world = patients_to_test(law, TEST).unbiased()
+    return float(((read(world.evidence, world.topic, world.styles) > 0.5) == world.answer).mean())
+
+
+def curves(law: Law, read: Reader, by: str) -> dict[int, np.ndarray]:
+    """value of ``by`` ("style", every style at once, or "topic") -> P(yes) at :data:`EVIDENCE`, mean of the other."""
+    evidence = np.column_stack([EVIDENCE, np.zeros_like(EVIDENCE)])
+    n, found = len(EVIDENCE), {}
+    for value in (0, 1):
+        asked = []
+        for other in (0, 1):
+            topic, style = (value, other) if by == "topic" else (other, value)
+            asked.append(read(evidence, np.full(n, topic), np.full((n, law.shortcuts), style)))
+        found[value] = np.mean(asked, axis=0)
+    return found
+
+
+def truth(law: Law) -> Reader:
+    """P(yes | E, do(F, T)) by the law itself."""
+
+    def read(evidence: np.ndarray, topic: np.ndarray, styles: np.ndarray) -> np.ndarray:
+        return exact.interventional(law, evidence, styles @ (1 << np.arange(law.shortcuts)), topic)
+
+    return read
+
+
+def picture(name: str) -> Figure:
+    """The four panels of one adjuster."""
+    there, arm = ELSEWHERE[name], arm_of(name)
+    # For the unadjusted model the third panel would repeat the first.
+    panels = [("R1", "none", "style", "base"), ("R1", "oracle", "style", "base")]
+    if name != "none":
+        panels.append(("R1", arm, "style", "base"))
+    panels.append((there.regime, arm, there.by, there.says))
+    figure = new_figure(0.5 + 2.1 * len(panels), 2.6)
+    every = figure.subplots(1, len(panels), sharey=True)
+    for axes, (regime_name, trained, by, says) in zip(every, panels, strict=True):
+        draw(axes, regime_name, reader(regime_name, trained), by, f"{trained}\n{regime_name}: {says}")
+    for axes in (every[0], every[-1]):
+        axes.legend(frameon=False, loc="upper left", fontsize=7, handlelength=1.6, borderpad=0.1)
+    every[0].set_ylabel("P(yes)")
+    figure.supxlabel("finding in the ECG, in units of its noise", fontsize=9)
+    figure.set_layout_engine("constrained")
+    return figure
+
+
+def draw(axes: Axes, regime_name: str, read: Reader, by: str, title: str) -> None:
+    law = law_of(regime_name)
+    names = ("calm", "urgent") if by == "style" else ("topic 0", "topic 1")
+    true, found = curves(law, truth(law), by), curves(law, read, by)
+    # One truth for both is grey; where it differs, each has the pale form of its curve's colour.
+    one = np.allclose(true[0], true[1])
+    pale = {0: "#b9c2cb"} if one else {0: "#a9cbd6", 1: "#ecbcb6"}
+    for value, colour in pale.items():
+        label = "truth" if one else f"truth, {names[value]}"
+        axes.plot(EVIDENCE, true[value].round(4), color=colour, linewidth=4, label=label)
+    for value, colour in ((0, GOOD), (1, OPEN)):
+        axes.plot(
+            EVIDENCE, found[value].round(4), color=colour, linewidth=1.6, label=names[value],
+            linestyle=("solid", (0, (4, 1.5)))[value],
+        )  # fmt: skip
+    axes.set_title(title, fontsize=8, loc="left")
+    right, ideal = accuracy(law, read), exact.accuracy(law, "oracle", "unbiased")
+    axes.text(0.97, 0.05, f"{_short(right)} right\n(ideal {_short(ideal)})", transform=axes.transAxes, ha="right",
+              fontsize=8, color=INK)  # fmt: skip
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_yticks([0, 0.5, 1])
+    axes.set_xticks([-4, -2, 0, 2, 4])
+    axes.axhline(0.5, color=GREY, linewidth=0.6, linestyle=":")
+    axes.tick_params(length=2, labelsize=8)
+
+
+def _short(share: float) -> str:
+    return f"{share:.3f}".lstrip("0")
+
+
+def small(text: str) -> str:
+    """The same SVG in fewer bytes: hundredths of a point, the generic font, no indentation."""
+    text = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), text)
+    text = re.sub(r"font-family: [^;\"]*sans-serif", "font-family: sans-serif", text)
+    return re.sub(r"\s*\n\s*", "\n", text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="adjusters; by default all that are built in")
+    parser.add_argument("--png", type=Path, help="also as PNG into this folder, to be looked at")
+    given = parser.parse_args()
+    PAGES.mkdir(exist_ok=True)
+    for name in given.names or [name for name in in_order() if name in ELSEWHERE]:
+        with house_style():
+            figure = picture(name)
+            text = small(as_svg(figure, f"P(yes given the ECG) by wording: unadjusted, oracle and {name}"))
+            (PAGES / f"{name}.svg").write_text(text)
+            if given.png:
+                given.png.mkdir(parents=True, exist_ok=True)
+                figure.savefig(given.png / f"{name}.png", dpi=130, facecolor="white")
+        print(f"{name}: {len(text) / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

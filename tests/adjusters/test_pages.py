@@ -1,0 +1,85 @@
+"""docs/adjusters.md and the page of every adjuster say what the code says."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from adjusters.catalogue import markdown
+from adjusters.contract import Adjuster
+from adjusters.registry import BUILT_IN
+from causalecg.training.arms import Arm
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def script(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+PAGES = script(DOCS / "adjuster_pages.py")
+PICTURES = script(DOCS.parent / "benchmarks" / "adjuster_pictures.py")
+
+
+def test_the_overview_holds_the_cards() -> None:
+    page = (DOCS / "adjusters.md").read_text()
+    assert PAGES.filled(page, {"cards": markdown("adjusters")}) == page, "run python docs/adjuster_pages.py"
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_adjuster_has_a_page_that_says_what_its_code_says(name: str) -> None:
+    page = (DOCS / "adjusters" / f"{name}.md").read_text()
+    assert PAGES.filled(page, PAGES.blocks_of(name)) == page, "run python docs/adjuster_pages.py"
+    assert page.startswith(f"# `{name}`\n") and "Begun by" not in page
+    assert tuple(re.findall(r"^## (.*)$", page, re.MULTILINE)) == PAGES.HEADINGS
+    sections = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    assert all(text.strip() for text in sections.values()), "a section is empty"
+    assert sections["Formula"].count("```") == 2, "one formula"
+    assert re.findall(r"!\[.*?\]\((.*?)\)", page) == [f"{name}.svg"], "one picture"
+    for arm in re.findall(r"--arms? (\S+)", sections["Arm"]):
+        assert [Arm.parse(one.strip("\"'")) for one in arm.split(",")]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_adjuster_has_a_picture_that_the_script_draws(name: str) -> None:
+    text = (DOCS / "adjusters" / f"{name}.svg").read_text()
+    assert text.startswith("<svg") and len(text) < 40_000
+    assert f">{PICTURES.arm_of(name)}<" in text and f">{PICTURES.ELSEWHERE[name].regime}: " in text
+
+
+def test_there_is_no_page_and_no_picture_without_an_adjuster() -> None:
+    for kind in ("md", "svg"):
+        assert {path.stem for path in (DOCS / "adjusters").glob(f"*.{kind}")} == set(BUILT_IN)
+    assert set(PICTURES.ELSEWHERE) == set(BUILT_IN) and set(PICTURES.OPTIONS) <= set(BUILT_IN)
+
+
+def test_an_option_that_the_docstring_forgets_is_an_error() -> None:
+    class Mine(Adjuster):
+        """Mine.
+
+        Args:
+            told: what it
+                does.
+        """
+
+        def __init__(self, told: int | None = None, untold: bool = False) -> None: ...
+
+    assert PAGES.described(Mine) == {"told": "what it does."}
+    with pytest.raises(ValueError, match="does not describe its option 'untold'"):
+        PAGES.options_table(Mine)
+
+
+def test_links_lead_somewhere() -> None:
+    for path in (DOCS / "adjusters.md", *(DOCS / "adjusters").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+            assert (path.parent / link).exists(), f"{path.name}: {link}"
