@@ -60,7 +60,7 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "none": Elsewhere("R8", "style", "no confounding"),
     "backdoor": _WRONG_SEVERITY,
     "ipw": _WRONG_SEVERITY,
-    "stratified": _CONTENT,
+    "stratified": _WRONG_SEVERITY,
 }
 #: name -> options, where an arm needs some to be trained on these tables.
 OPTIONS: dict[str, str] = {}
@@ -76,9 +76,7 @@ def reader(regime_name: str, arm: str) -> Reader:
     """The trained arm."""
     torch.set_num_threads(1)
     return reader_of(
-        train(
-            law_of(regime_name), EvidenceArm.parse(arm), seed=SEED, estimand=declared_estimand(), items=ITEMS
-        ).yes
+        train(law_of(regime_name), EvidenceArm.parse(arm), seed=SEED, estimand=declared_estimand(), items=ITEMS).yes
     )
 
 

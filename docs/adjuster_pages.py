@@ -1,4 +1,5 @@
-"""Fills what is generated in docs/adjusters.md and docs/adjusters/NAME.md: the cards, and the options of each adjuster.
+"""Fills what is generated of the adjusters: their cards in docs/adjusters.md, their summaries in README.md, card and
+options in docs/adjusters/NAME.md.
 
     python docs/adjuster_pages.py
 
@@ -67,6 +68,17 @@ def filled(page: str, blocks: dict[str, str]) -> str:
             raise ValueError(f"there is no '<!-- {name} -->' ... '<!-- end -->' to fill")
         page = marked.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page)
     return page
+
+
+def overview() -> dict[str, str]:
+    """What is generated in docs/adjusters.md."""
+    return {"cards": markdown("adjusters")}
+
+
+def short_table() -> dict[str, str]:
+    """What is generated in README.md."""
+    rows = [(f"[`{name}`](docs/adjusters/{name}.md)", adjuster_class(name).card.summary) for name in BUILT_IN]
+    return {"adjusters": table(("adjuster", "what it is"), rows)}
 
 
 def blocks_of(name: str) -> dict[str, str]:
@@ -146,8 +158,8 @@ def _sentence(text: str) -> str:
 
 
 def main() -> None:
-    overview = DOCS / "adjusters.md"
-    overview.write_text(filled(overview.read_text(), {"cards": markdown("adjusters")}))
+    for path, blocks in ((DOCS / "adjusters.md", overview()), (DOCS.parent / "README.md", short_table())):
+        path.write_text(filled(path.read_text(), blocks))
     for name in BUILT_IN:
         path = DOCS / "adjusters" / f"{name}.md"
         page = path.read_text() if path.exists() else _BEGUN.format(name=name)

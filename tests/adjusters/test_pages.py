@@ -12,8 +12,8 @@ import pytest
 
 from adjusters.catalogue import markdown
 from adjusters.contract import Adjuster
-from adjusters.registry import BUILT_IN
-from causalecg.training.arms import Arm
+from adjusters.registry import BUILT_IN, available
+from causalecg.benchmark.t0.arms import EvidenceArm
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -31,9 +31,19 @@ PAGES = script(DOCS / "adjuster_pages.py")
 PICTURES = script(DOCS.parent / "benchmarks" / "adjuster_pictures.py")
 
 
-def test_the_overview_holds_the_cards() -> None:
-    page = (DOCS / "adjusters.md").read_text()
-    assert PAGES.filled(page, {"cards": markdown("adjusters")}) == page, "run python docs/adjuster_pages.py"
+def test_the_overview_and_the_readme_hold_the_cards() -> None:
+    for path, blocks in ((DOCS / "adjusters.md", PAGES.overview()), (DOCS.parent / "README.md", PAGES.short_table())):
+        page = path.read_text()
+        assert PAGES.filled(page, blocks) == page, "run python docs/adjuster_pages.py"
+
+
+def test_the_tables_have_every_adjuster_and_survive_a_bar() -> None:
+    whole, judged = markdown().split("\n\n")
+    for name in available():
+        (line,) = (line for line in whole.splitlines() if line.startswith(f"| `{name}` |"))
+        assert len(re.findall(r"(?<!\\)\|", line)) == 7, line
+        (line,) = (line for line in judged.splitlines() if line.startswith(f"| `{name}` |"))
+        assert len(re.findall(r"(?<!\\)\|", line)) == 5, line
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -46,8 +56,9 @@ def test_every_adjuster_has_a_page_that_says_what_its_code_says(name: str) -> No
     assert all(text.strip() for text in sections.values()), "a section is empty"
     assert sections["Formula"].count("```") == 2, "one formula"
     assert re.findall(r"!\[.*?\]\((.*?)\)", page) == [f"{name}.svg"], "one picture"
-    for arm in re.findall(r"--arms? (\S+)", sections["Arm"]):
-        assert [Arm.parse(one.strip("\"'")) for one in arm.split(",")]
+    written = re.findall(r"--arms? \"?([^\s\"]+)", sections["Arm"])
+    arms = [EvidenceArm.parse(one) for arm in written for one in arm.split(",")]
+    assert name in {arm.adjuster for arm in arms if not arm.special}
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
