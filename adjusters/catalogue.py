@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from adjusters.registry import BUILT_IN, available, card
 
+#: In the order in which they are shown; "" is the unadjusted model's.
+FAMILIES = ("", "severity based", "shortcut model", "group based", "data side")
 _WHOLE = ("adjuster", "family", "needs", "estimands", "bias view", "extra passes")
 _JUDGED = ("adjuster", "consistent when", "fails when", "source")
 
@@ -23,9 +25,9 @@ def family(name: str) -> str:
 
 
 def in_order() -> tuple[str, ...]:
-    """Names of all adjusters: the built-in ones as the registry groups them, then the others by name."""
-    names = available()
-    return (*BUILT_IN, *sorted(name for name in names if name not in BUILT_IN))
+    """Names of all adjusters: the built-in ones by family, as the registry has them, then the others by name."""
+    built_in = sorted(BUILT_IN, key=lambda name: FAMILIES.index(family(name)))
+    return (*built_in, *sorted(name for name in available() if name not in BUILT_IN))
 
 
 def markdown(pages: str = "") -> str:

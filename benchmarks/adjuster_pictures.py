@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from adjusters.catalogue import in_order
+from adjusters.registry import BUILT_IN
 from causalecg.benchmark import exact
 from causalecg.benchmark.law import Law
 from causalecg.benchmark.leaderboard.evidence import declared_estimand
@@ -44,45 +45,78 @@ EVIDENCE = np.linspace(-4.0, 4.0, 49)
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A regime that tells where an adjuster goes wrong (or, of the unadjusted model, right)."""
+    """Where an adjuster goes wrong; of one that is wrong in R1, where it is right.
+
+    Attributes:
+        regime: of the benchmark; a law that differs from it by ``dials``.
+        by: whose curves are drawn, "style" or "topic".
+        says: the regime in a few words.
+        options: of the arm, where they are not those of R1.
+        dials: of the law, by hand.
+    """
 
     regime: str
     by: str
     says: str
+    options: str | None = None
+    dials: tuple[tuple[str, Any], ...] = ()
 
 
 _WRONG_SEVERITY = Elsewhere("R4", "style", "10 % of severities wrong")
 _TOPIC = Elsewhere("R3", "topic", "topic settles 40 %")
+_TOPIC_SEEN = replace(_TOPIC, options="bias_view=question")
 _CONTENT = Elsewhere("R9", "style", "wording settles 20 %")
+_VISIBLE = Elsewhere("R2", "style", "severity in the ECG")
+_PAST = Elsewhere("R0", "style", "severity past the ECG")
+_NONE = Elsewhere("R8", "style", "no confounding")
 
-#: name -> where it fails.
+#: name -> the last panel.
 ELSEWHERE: dict[str, Elsewhere] = {
-    "none": Elsewhere("R8", "style", "no confounding"),
+    "none": _NONE,
     "backdoor": _WRONG_SEVERITY,
     "ipw": _WRONG_SEVERITY,
     "stratified": _WRONG_SEVERITY,
+    "matched": _WRONG_SEVERITY,
+    "question_randomised": _CONTENT,
+    "hybrid": _PAST,
+    "product_of_experts": _TOPIC_SEEN,
+    "learned_mixin": _TOPIC_SEEN,
+    "inverse_answer": _TOPIC_SEEN,
+    "rubi": _TOPIC,
+    "effect_subtraction": _TOPIC,
+    "lff": _NONE,
+    "rebias": _TOPIC,
+    "group_dro": _TOPIC,
+    "group_weights": _TOPIC,
+    "jtt": _NONE,
+    "last_layer_refit": _TOPIC,
+    "irm": _TOPIC,
+    "vrex": _TOPIC,
+    "ecg_swap": _VISIBLE,
+    "twins": _VISIBLE,
+    "modality_dropout": _NONE,
+    "canonical_text": _CONTENT,
 }
 #: name -> options, where an arm needs some to be trained on these tables.
-OPTIONS: dict[str, str] = {}
+OPTIONS: dict[str, str] = {"irm": "environment=severity", "vrex": "environment=severity"}
 
 
-def arm_of(name: str) -> str:
+def arm_of(name: str, options: str | None = None) -> str:
     """The arm that is drawn."""
-    return f"{name}?{OPTIONS[name]}" if name in OPTIONS else name
+    options = OPTIONS.get(name, "") if options is None else options
+    return f"{name}?{options}" if options else name
 
 
 @lru_cache(maxsize=8)
-def reader(regime_name: str, arm: str) -> Reader:
+def reader(law: Law, arm: str) -> Reader:
     """The trained arm."""
     torch.set_num_threads(1)
-    return reader_of(
-        train(law_of(regime_name), EvidenceArm.parse(arm), seed=SEED, estimand=declared_estimand(), items=ITEMS).yes
-    )
+    return reader_of(train(law, EvidenceArm.parse(arm), seed=SEED, estimand=declared_estimand(), items=ITEMS).yes)
 
 
-def law_of(regime_name: str) -> Law:
-    found = regime(regime_name)
-    return found.law(RHO if found.rho is None else None)
+def law_of(there: Elsewhere) -> Law:
+    found = regime(there.regime)
+    return found.law(RHO if found.rho is None else None, **dict(there.dials))
 
 
 def accuracy(law: Law, read: Reader) -> float:
@@ -115,16 +149,14 @@ def truth(law: Law) -> Reader:
 
 def picture(name: str) -> Figure:
     """The four panels of one adjuster."""
-    there, arm = ELSEWHERE[name], arm_of(name)
-    # For the unadjusted model the third panel would repeat the first.
-    panels = [("R1", "none", "style", "base"), ("R1", "oracle", "style", "base")]
-    if name != "none":
-        panels.append(("R1", arm, "style", "base"))
-    panels.append((there.regime, arm, there.by, there.says))
+    base, there = Elsewhere("R1", "style", "base"), ELSEWHERE[name]
+    panels = [(base, "none"), (base, "oracle"), (base, arm_of(name)), (there, arm_of(name, there.options))]
+    if name == "none":
+        del panels[2]
     figure = new_figure(0.5 + 2.1 * len(panels), 2.6)
     every = figure.subplots(1, len(panels), sharey=True)
-    for axes, (regime_name, trained, by, says) in zip(every, panels, strict=True):
-        draw(axes, regime_name, reader(regime_name, trained), by, f"{trained}\n{regime_name}: {says}")
+    for axes, (where, arm) in zip(every, panels, strict=True):
+        draw(axes, where, arm)
     for axes in (every[0], every[-1]):
         axes.legend(frameon=False, loc="upper left", fontsize=7, handlelength=1.6, borderpad=0.1)
     every[0].set_ylabel("P(yes)")
@@ -133,8 +165,10 @@ def picture(name: str) -> Figure:
     return figure
 
 
-def draw(axes: Axes, regime_name: str, read: Reader, by: str, title: str) -> None:
-    law = law_of(regime_name)
+def draw(axes: Axes, where: Elsewhere, arm: str) -> None:
+    """One panel."""
+    law, by = law_of(where), where.by
+    read = reader(law, arm)
     names = ("calm", "urgent") if by == "style" else ("topic 0", "topic 1")
     true, found = curves(law, truth(law), by), curves(law, read, by)
     # One truth for both is grey; where it differs, each has the pale form of its curve's colour.
@@ -148,7 +182,7 @@ def draw(axes: Axes, regime_name: str, read: Reader, by: str, title: str) -> Non
             EVIDENCE, found[value].round(4), color=colour, linewidth=1.6, label=names[value],
             linestyle=("solid", (0, (4, 1.5)))[value],
         )  # fmt: skip
-    axes.set_title(title, fontsize=8, loc="left")
+    axes.set_title(f"{arm}\n{where.regime}: {where.says}", fontsize=8, loc="left")
     right, ideal = accuracy(law, read), exact.accuracy(law, "oracle", "unbiased")
     axes.text(0.97, 0.05, f"{_short(right)} right\n(ideal {_short(ideal)})", transform=axes.transAxes, ha="right",
               fontsize=8, color=INK)  # fmt: skip
@@ -176,7 +210,7 @@ def main() -> None:
     parser.add_argument("--png", type=Path, help="also as PNG into this folder, to be looked at")
     given = parser.parse_args()
     PAGES.mkdir(exist_ok=True)
-    for name in given.names or [name for name in in_order() if name in ELSEWHERE]:
+    for name in given.names or [name for name in in_order() if name in BUILT_IN]:
         with house_style():
             figure = picture(name)
             text = small(as_svg(figure, f"P(yes given the ECG) by wording: unadjusted, oracle and {name}"))

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
-from adjusters.catalogue import markdown, table
+from adjusters.catalogue import in_order, markdown, table
 from adjusters.contract import Adjuster, Card
 from adjusters.registry import BUILT_IN, adjuster_class
 from causalecg.training.option_values import written
@@ -77,7 +77,11 @@ def overview() -> dict[str, str]:
 
 def short_table() -> dict[str, str]:
     """What is generated in README.md."""
-    rows = [(f"[`{name}`](docs/adjusters/{name}.md)", adjuster_class(name).card.summary) for name in BUILT_IN]
+    rows = [
+        (f"[`{name}`](docs/adjusters/{name}.md)", adjuster_class(name).card.summary)
+        for name in in_order()
+        if name in BUILT_IN
+    ]
     return {"adjusters": table(("adjuster", "what it is"), rows)}
 
 
