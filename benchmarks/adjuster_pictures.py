@@ -5,8 +5,8 @@
 
 Tier T0, rho = .99, 4,000 patients, one seed. Four panels: unadjusted and oracle in regime R1, the adjuster there, and
 the adjuster in a regime that breaks its assumption (:data:`ELSEWHERE`). Where the curves of the two styles part, the
-wording decides; where the adjuster loses a topic's true effect, curves are of the two topics. Above each panel stands
-the accuracy on 20,000 patients with the style re-drawn, and what an ideal reader has.
+wording decides; where the adjuster loses a topic's true effect, curves are of the two topics. In each panel stands the
+accuracy on 20,000 patients with the style re-drawn, and what an ideal reader has.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Elsewhere:
 
     Attributes:
         regime: of the benchmark; a law that differs from it by ``dials``.
-        by: whose curves are drawn, "style" or "topic".
+        by: whose curves are drawn: "style", "topic", or "ecg", what the ECG shows of severity.
         says: the regime in a few words.
         options: of the arm, where they are not those of R1.
         dials: of the law, by hand.
@@ -65,10 +65,12 @@ class Elsewhere:
 _WRONG_SEVERITY = Elsewhere("R4", "style", "10 % of severities wrong")
 _TOPIC = Elsewhere("R3", "topic", "topic settles 40 %")
 _TOPIC_SEEN = replace(_TOPIC, options="bias_view=question")
+_TOPIC_ERASED = replace(_TOPIC, options="bias_view=question&restore_prior=false")
 _CONTENT = Elsewhere("R9", "style", "wording settles 20 %")
-_VISIBLE = Elsewhere("R2", "style", "severity in the ECG")
+_VISIBLE = Elsewhere("R2", "ecg", "severity in the ECG")
 _PAST = Elsewhere("R0", "style", "severity past the ECG")
 _NONE = Elsewhere("R8", "style", "no confounding")
+_SITES = Elsewhere("R1", "style", "sites of other q", options="", dials=(("q", (0.995, 0.7)),))
 
 #: name -> the last panel.
 ELSEWHERE: dict[str, Elsewhere] = {
@@ -79,7 +81,7 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "matched": _WRONG_SEVERITY,
     "question_randomised": _CONTENT,
     "hybrid": _PAST,
-    "product_of_experts": _TOPIC_SEEN,
+    "product_of_experts": _TOPIC_ERASED,
     "learned_mixin": _TOPIC_SEEN,
     "inverse_answer": _TOPIC_SEEN,
     "rubi": _TOPIC,
@@ -90,8 +92,8 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "group_weights": _TOPIC,
     "jtt": _NONE,
     "last_layer_refit": _TOPIC,
-    "irm": _TOPIC,
-    "vrex": _TOPIC,
+    "irm": _SITES,
+    "vrex": _SITES,
     "ecg_swap": _VISIBLE,
     "twins": _VISIBLE,
     "modality_dropout": _NONE,
@@ -125,17 +127,28 @@ def accuracy(law: Law, read: Reader) -> float:
     return float(((read(world.evidence, world.topic, world.styles) > 0.5) == world.answer).mean())
 
 
-def curves(law: Law, read: Reader, by: str) -> dict[int, np.ndarray]:
-    """value of ``by`` ("style", every style at once, or "topic") -> P(yes) at :data:`EVIDENCE`, mean of the other."""
-    evidence = np.column_stack([EVIDENCE, np.zeros_like(EVIDENCE)])
-    n, found = len(EVIDENCE), {}
+#: by -> names of its two values, and the colours of their curves and of their truths.
+NAMES = {"style": ("calm", "urgent"), "topic": ("topic 0", "topic 1"), "ecg": ("mild ECG", "severe ECG")}
+COLOURS, PALE = (GOOD, OPEN), ("#a9cbd6", "#ecbcb6")
+
+
+def curves(law: Law, read: Reader, by: str) -> tuple[np.ndarray, np.ndarray]:
+    """P(yes) at :data:`EVIDENCE` for both values of ``by``, all styles at once; mean over style and topic otherwise.
+
+    The ECG's severity channel is at its middle, or, by "ecg", one unit of noise below and above.
+    """
+    n, both = len(EVIDENCE), ((0, 1), (0, 1))
+    found = []
     for value in (0, 1):
-        asked = []
-        for other in (0, 1):
-            topic, style = (value, other) if by == "topic" else (other, value)
-            asked.append(read(evidence, np.full(n, topic), np.full((n, law.shortcuts), style)))
-        found[value] = np.mean(asked, axis=0)
-    return found
+        shown = 2.0 * value - 1 if by == "ecg" else 0.0
+        topics, styles = ((value,) if by == name else values for name, values in zip(("topic", "style"), both))
+        asked = [
+            read(np.column_stack([EVIDENCE, np.full(n, shown)]), np.full(n, topic), np.full((n, law.shortcuts), style))
+            for topic in topics
+            for style in styles
+        ]
+        found.append(np.mean(asked, axis=0))
+    return found[0], found[1]
 
 
 def truth(law: Law) -> Reader:
@@ -158,7 +171,10 @@ def picture(name: str) -> Figure:
     for axes, (where, arm) in zip(every, panels, strict=True):
         draw(axes, where, arm)
     for axes in (every[0], every[-1]):
-        axes.legend(frameon=False, loc="upper left", fontsize=7, handlelength=1.6, borderpad=0.1)
+        axes.legend(
+            loc="upper left", fontsize=7, handlelength=1.6, borderpad=0.1, borderaxespad=0.2,
+            framealpha=0.75, edgecolor="none",
+        )  # fmt: skip
     every[0].set_ylabel("P(yes)")
     figure.supxlabel("finding in the ECG, in units of its noise", fontsize=9)
     figure.set_layout_engine("constrained")
@@ -168,24 +184,23 @@ def picture(name: str) -> Figure:
 def draw(axes: Axes, where: Elsewhere, arm: str) -> None:
     """One panel."""
     law, by = law_of(where), where.by
-    read = reader(law, arm)
-    names = ("calm", "urgent") if by == "style" else ("topic 0", "topic 1")
+    read, names = reader(law, arm), NAMES[by]
     true, found = curves(law, truth(law), by), curves(law, read, by)
-    # One truth for both is grey; where it differs, each has the pale form of its curve's colour.
-    one = np.allclose(true[0], true[1])
-    pale = {0: "#b9c2cb"} if one else {0: "#a9cbd6", 1: "#ecbcb6"}
-    for value, colour in pale.items():
-        label = "truth" if one else f"truth, {names[value]}"
-        axes.plot(EVIDENCE, true[value].round(4), color=colour, linewidth=4, label=label)
-    for value, colour in ((0, GOOD), (1, OPEN)):
-        axes.plot(
-            EVIDENCE, found[value].round(4), color=colour, linewidth=1.6, label=names[value],
-            linestyle=("solid", (0, (4, 1.5)))[value],
-        )  # fmt: skip
-    axes.set_title(f"{arm}\n{where.regime}: {where.says}", fontsize=8, loc="left")
+    if np.allclose(*true):
+        axes.plot(EVIDENCE, true[0].round(4), color="#b9c2cb", linewidth=4, label="truth")
+    else:
+        for values, colour, name in zip(true, PALE, names, strict=True):
+            axes.plot(EVIDENCE, values.round(4), color=colour, linewidth=4, label=f"truth, {name}")
+    dashes = ("solid", (0, (4, 1.5)))
+    for values, colour, name, dash in zip(found, COLOURS, names, dashes, strict=True):
+        axes.plot(EVIDENCE, values.round(4), color=colour, linewidth=1.6, label=name, linestyle=dash)
+    title = arm.replace("?", "\n").replace("&", "\n")
+    axes.set_title(f"{title}\n{where.regime}: {where.says}", fontsize=8, loc="left")
     right, ideal = accuracy(law, read), exact.accuracy(law, "oracle", "unbiased")
-    axes.text(0.97, 0.05, f"{_short(right)} right\n(ideal {_short(ideal)})", transform=axes.transAxes, ha="right",
-              fontsize=8, color=INK)  # fmt: skip
+    axes.text(
+        0.98, 0.05, f"{_short(right)} right\n(ideal {_short(ideal)})", transform=axes.transAxes, ha="right",
+        fontsize=8, color=INK, bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1},
+    )  # fmt: skip
     axes.set_ylim(-0.03, 1.03)
     axes.set_yticks([0, 0.5, 1])
     axes.set_xticks([-4, -2, 0, 2, 4])
