@@ -6,7 +6,7 @@
 Tier T0, rho = .99, 4,000 patients, one seed. Four panels: unadjusted and oracle in regime R1, the adjuster there, and
 the adjuster in a regime that breaks its assumption (:data:`ELSEWHERE`). Where the curves of the two styles part, the
 wording decides; where the adjuster loses a topic's true effect, curves are of the two topics. In each panel stands the
-accuracy on 20,000 patients with the style re-drawn, and what an ideal reader has.
+accuracy on 20,000 patients with the style re-drawn, that of the unadjusted model, and what an ideal reader has.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def arm_of(name: str, options: str | None = None) -> str:
     return f"{name}?{options}" if options else name
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def reader(law: Law, arm: str) -> Reader:
     """The trained arm."""
     torch.set_num_threads(1)
@@ -137,11 +137,11 @@ def curves(law: Law, read: Reader, by: str) -> tuple[np.ndarray, np.ndarray]:
 
     The ECG's severity channel is at its middle, or, by "ecg", one unit of noise below and above.
     """
-    n, both = len(EVIDENCE), ((0, 1), (0, 1))
-    found = []
+    n, found = len(EVIDENCE), []
     for value in (0, 1):
         shown = 2.0 * value - 1 if by == "ecg" else 0.0
-        topics, styles = ((value,) if by == name else values for name, values in zip(("topic", "style"), both))
+        topics = (value,) if by == "topic" else (0, 1)
+        styles = (value,) if by == "style" else (0, 1)
         asked = [
             read(np.column_stack([EVIDENCE, np.full(n, shown)]), np.full(n, topic), np.full((n, law.shortcuts), style))
             for topic in topics
@@ -189,16 +189,19 @@ def draw(axes: Axes, where: Elsewhere, arm: str) -> None:
     if np.allclose(*true):
         axes.plot(EVIDENCE, true[0].round(4), color="#b9c2cb", linewidth=4, label="truth")
     else:
-        for values, colour, name in zip(true, PALE, names, strict=True):
-            axes.plot(EVIDENCE, values.round(4), color=colour, linewidth=4, label=f"truth, {name}")
+        for values, colour, label in zip(true, PALE, ("truth (pale)", None), strict=True):
+            axes.plot(EVIDENCE, values.round(4), color=colour, linewidth=4, label=label)
     dashes = ("solid", (0, (4, 1.5)))
     for values, colour, name, dash in zip(found, COLOURS, names, dashes, strict=True):
         axes.plot(EVIDENCE, values.round(4), color=colour, linewidth=1.6, label=name, linestyle=dash)
     title = arm.replace("?", "\n").replace("&", "\n")
     axes.set_title(f"{title}\n{where.regime}: {where.says}", fontsize=8, loc="left")
-    right, ideal = accuracy(law, read), exact.accuracy(law, "oracle", "unbiased")
+    shares = [(accuracy(law, read), "right"), (exact.accuracy(law, "oracle", "unbiased"), "ideal")]
+    if arm not in ("none", "oracle"):
+        shares.insert(1, (accuracy(law, reader(law, "none")), "none"))
+    told = "\n".join(f"{share:.3f} {name}".lstrip("0") for share, name in shares)
     axes.text(
-        0.98, 0.05, f"{_short(right)} right\n(ideal {_short(ideal)})", transform=axes.transAxes, ha="right",
+        0.98, 0.05, told, transform=axes.transAxes, ha="right",
         fontsize=8, color=INK, bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1},
     )  # fmt: skip
     axes.set_ylim(-0.03, 1.03)
@@ -206,10 +209,6 @@ def draw(axes: Axes, where: Elsewhere, arm: str) -> None:
     axes.set_xticks([-4, -2, 0, 2, 4])
     axes.axhline(0.5, color=GREY, linewidth=0.6, linestyle=":")
     axes.tick_params(length=2, labelsize=8)
-
-
-def _short(share: float) -> str:
-    return f"{share:.3f}".lstrip("0")
 
 
 def small(text: str) -> str:

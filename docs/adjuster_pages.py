@@ -133,9 +133,15 @@ def values(kind: object) -> str:
 
 
 def described(found: type[Adjuster]) -> dict[str, str]:
-    """option -> what the class's docstring says of it under "Args:"."""
-    text = inspect.getdoc(found) or ""
-    _, _, after = text.partition("Args:\n")
+    """option -> what the docstring of the class, or of one it inherits from, says of it under "Args:"."""
+    meanings: dict[str, str] = {}
+    for one in reversed(found.__mro__):
+        meanings |= _arguments(inspect.cleandoc(one.__dict__.get("__doc__") or ""))
+    return meanings
+
+
+def _arguments(docstring: str) -> dict[str, str]:
+    _, _, after = docstring.partition("Args:\n")
     meanings: dict[str, str] = {}
     current: list[str] = []
     for line in after.splitlines():
