@@ -94,7 +94,7 @@ ELSEWHERE: dict[str, tuple[Elsewhere, ...]] = {
     "last_layer_refit": (_TOPIC,),
     "irm": (_SITES,),
     "vrex": (_SITES,),
-    "ecg_swap": (_VISIBLE, _PAST),
+    "ecg_swap": (_PAST,),
     "twins": (_VISIBLE,),
     "modality_dropout": (_NONE,),
     "canonical_text": (_CONTENT,),

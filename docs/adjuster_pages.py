@@ -157,7 +157,8 @@ def _arguments(docstring: str) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """reStructuredText's double quotes and roles as Markdown."""
+    """reStructuredText's double quotes and roles as Markdown; without the pointer to the class that has the rest."""
+    text = re.sub(r" *See :class:`\w+` for the (other )?options\.", "", text)
     text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text)
     return text.replace("``", "`").replace("`None`", "`none`")
 
