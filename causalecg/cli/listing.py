@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,8 @@ LISTINGS: dict[str, tuple[str, str]] = {
     "regimes": ("causalecg.benchmark.regimes", "describe"),
     "graphs": ("structural_models.graph", "describe"),
 }
+#: kind -> (module, function that returns Markdown), where there is more to tell than a line.
+TABLES: dict[str, tuple[str, str]] = {"adjusters": ("adjusters.catalogue", "markdown")}
 
 
 def register(app: typer.Typer) -> None:
@@ -29,16 +31,32 @@ def register(app: typer.Typer) -> None:
     def list_(
         kind: Annotated[str, typer.Argument(help=" | ".join(LISTINGS))],
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        as_markdown: Annotated[
+            bool, typer.Option("--markdown", help="Print Markdown tables; of adjusters, all that their cards say.")
+        ] = False,
     ) -> None:
         """What can be named on the command line."""
         if kind not in LISTINGS:
             raise InputError(f"nothing is called '{kind}' to list; choose one of {', '.join(LISTINGS)}")
-        module, function = LISTINGS[kind]
-        describe: Callable[[], dict[str, str]] = getattr(import_module(module), function)
-        names = describe()
+        if as_json and as_markdown:
+            raise InputError("list prints JSON or Markdown, not both; leave out --json or --markdown")
+        if as_markdown and kind in TABLES:
+            typer.echo(_function(*TABLES[kind])())
+            return
+        names: dict[str, str] = _function(*LISTINGS[kind])()
+        if as_markdown:
+            from adjusters.catalogue import table
+
+            typer.echo(table(("name", "what it is"), [(f"`{name}`", line) for name, line in names.items()]))
+            return
         if as_json:
             typer.echo(json.dumps(names, indent=2))
             return
         width = max(map(len, names))
         for name, line in names.items():
             typer.echo(f"{name:{width}}  {line}")
+
+
+def _function(module: str, name: str) -> Callable[[], Any]:
+    found: Callable[[], Any] = getattr(import_module(module), name)
+    return found
