@@ -19,9 +19,7 @@ def rows_of(rng: np.random.Generator, n: int, levels: int, arms: int) -> pd.Data
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 80), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.booleans(), st.integers(0, 999))
-def test_arms_of_a_stratum_weigh_the_same(
-    n: int, levels: int, arms: int, ratio: int, replace: bool, seed: int
-) -> None:
+def test_arms_of_a_stratum_weigh_the_same(n: int, levels: int, arms: int, ratio: int, replace: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     table = rows_of(rng, n, levels, arms)
     found = match_rows(table, "style", ["severity"], ratio=ratio, replace=replace, rng=rng)

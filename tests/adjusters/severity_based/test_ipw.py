@@ -286,5 +286,8 @@ def test_more_refusals(table: pd.DataFrame) -> None:
     with pytest.raises(ContractError, match="'age' was a quantity"):
         aged.weights(table.assign(age=1))
     apart = table.assign(site=np.where(table["style"] == "calm", 0, table["site"]), topic="t")
+    lacking = table[(table[SEVERITY] > 0) | (table["style"] != "urgent")].reset_index(drop=True)
+    with pytest.raises(ContractError, match="leave out 2.% of the rows, of strata in which some style never occurs"):
+        weights(lacking, scheme="overlap")
     with pytest.raises(ContractError, match="entropy balancing within topic = t: no weights give style = calm"):
         weights(apart, WITH_SITE, scheme="entropy")

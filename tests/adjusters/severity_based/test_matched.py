@@ -45,7 +45,9 @@ def test_a_mutation_is_seen(loops: ModuleType, table: pd.DataFrame, monkeypatch)
         agrees(loops, table, 1)
 
 
-@pytest.mark.parametrize("options", [{}, {"ratio": 3}, {"near": ["age"]}, {"replace": False}, {"replace": False, "ratio": 3}])
+@pytest.mark.parametrize(
+    "options", [{}, {"ratio": 3}, {"near": ["age"]}, {"replace": False}, {"replace": False, "ratio": 3}]
+)
 def test_weighted_style_and_severity_are_independent_within_topics(table: pd.DataFrame, options: dict) -> None:
     made, weights = matched(table, **options)
     if options.get("replace", True):
@@ -89,11 +91,16 @@ def test_batches_hold_sets_whole_and_every_row_once(table: pd.DataFrame) -> None
 
 def test_a_placebo_chooses_rows_that_tell_nothing(table: pd.DataFrame) -> None:
     """Of rows alike in severity, those kept by true severities have balanced styles; by dealt ones, they keep theirs."""
-    big = pd.concat([table.assign(patient_ids=[[f"{i}-{j}"] for j in range(240)]) for i in range(10)], ignore_index=True)
+    big = pd.concat(
+        [table.assign(patient_ids=[[f"{i}-{j}"] for j in range(240)]) for i in range(10)], ignore_index=True
+    )
     before = (big.groupby("topic")["style"].transform("count") > 0) & (big["topic"] == "infarction")
     tie = [
         pd.crosstab(rows[SEVERITY], rows["style"], normalize="index").to_numpy()
-        for rows in (big[before], *(matched(big, replace=False, severity=s)[0].query("topic == 'infarction'") for s in ("observed", "dealt")))
+        for rows in (
+            big[before],
+            *(matched(big, replace=False, severity=s)[0].query("topic == 'infarction'") for s in ("observed", "dealt")),
+        )
     ]
     assert np.ptp(tie[1], axis=0).max() < 1e-12
     assert np.ptp(tie[2], axis=0).max() > 0.5 * np.ptp(tie[0], axis=0).max()

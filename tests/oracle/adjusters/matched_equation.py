@@ -15,9 +15,7 @@ def nearest(severity, style, covariate, number, ratio: int) -> list[list[tuple[i
         own = []
         for f in sorted(set(style) - {style[i]}):
             donors = [j for j in range(n) if severity[j] == severity[i] and style[j] == f]
-            distance = [
-                ((number[i] - number[j]) / scale) ** 2 + float(covariate[i] != covariate[j]) for j in donors
-            ]
+            distance = [((number[i] - number[j]) / scale) ** 2 + float(covariate[i] != covariate[j]) for j in donors]
             own += [(i, donors[k]) for k in np.argsort(distance, kind="stable")[:ratio]]
         found.append(own)
     return found
