@@ -20,8 +20,8 @@ from structural_models.multinomial import Multinomial
 from structural_models.tabulation import distinct_rows
 
 QUESTION = "question"
-#: Half of it times the squared coefficients of the standardised vector is taken from the log-likelihood, so that it has a
-#: maximum where texts were asked at one severity only.
+#: Half of it times the squared coefficients of the standardised vector is taken from the log-likelihood, which has no
+#: maximum otherwise where texts were asked at one severity only.
 RIDGE = 0.1
 #: A direction with less of the widest one's spread is rounding.
 NEGLIGIBLE = 1e-6
