@@ -13,9 +13,18 @@ CASES = [
     *((name, {}) for name in available()),
     ("backdoor", {"prior": "marginal"}),
     ("backdoor", {"severity_from": "question", "words": ["low", "high"]}),
-    ("ipw", {"overlap": True}),
-    ("ipw", {"stabilised": False, "clip": 0.95, "by": None}),
+    pytest.param("ipw", {"scheme": "overlap"}, marks=pytest.mark.slow),
+    pytest.param("ipw", {"scheme": "entropy"}, marks=pytest.mark.slow),
+    ("ipw", {"scheme": "unstabilised", "clip": 0.95, "by": None}),
+    pytest.param("ipw", {"propensity": "multinomial", "scheme": "overlap", "folds": 3}, marks=pytest.mark.slow),
+    pytest.param("ipw", {"propensity": "embedding", "clip": 5.0}, marks=pytest.mark.slow),
+    pytest.param("ipw", {"treatment": "wording_id"}, marks=pytest.mark.slow),
+    pytest.param("ipw", {"folds": 3}, marks=pytest.mark.slow),
+    pytest.param("matched", {"replace": False, "ratio": 2, "by": None}, marks=pytest.mark.slow),
+    pytest.param("question_randomised", {"fine_tuning": "frozen"}, marks=pytest.mark.slow),
+    pytest.param("question_randomised", {"fine_tuning": "weighted"}, marks=pytest.mark.slow),
     ("stratified", {"epochs": 0}),
+    pytest.param("stratified", {"exchange": "style"}, marks=pytest.mark.slow),
 ]
 
 
