@@ -48,6 +48,15 @@ def normalised(scores: Tensor, batch: Batch) -> Tensor:
     return found.masked_fill(batch.padding, 0.0)
 
 
+def centred(scores: Tensor, batch: Batch) -> Tensor:
+    """Scores less their mean over the item's candidates ("one"), or as they are ("set"). Zero at padding."""
+    filled = scores.masked_fill(batch.padding, 0.0)
+    if batch.kind == "set":
+        return filled
+    count = (~batch.padding).sum(1, keepdim=True)
+    return (filled - filled.sum(1, keepdim=True) / count).masked_fill(batch.padding, 0.0)
+
+
 def candidate_places(batch: Batch, place: dict[str, int]) -> Tensor:
     """(batch, candidates) int64 place of each candidate's text, ``len(place)`` where it has none and at padding."""
     width, other = batch.candidate_ids.shape[1], len(place)
