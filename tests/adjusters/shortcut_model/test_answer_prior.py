@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -162,8 +164,6 @@ def test_what_the_table_lacks_is_refused(items) -> None:
         adjuster("product_of_experts").fit(items.table.assign(style=[None, *items.table["style"][1:]]), rng=rng)
     with pytest.raises(ContractError, match="'question_type' has a single value in each topic"):
         adjuster("product_of_experts", bias_view="type").fit(items.table, rng=rng)
-    with pytest.raises(ContractError, match="'tone' has a single value; choose|'tone', which the table lacks"):
-        from dataclasses import replace
-
-        tone = replace(ESTIMAND, roles={**ESTIMAND.roles, "treatment": "tone"})
+    tone = replace(ESTIMAND, roles={**ESTIMAND.roles, "treatment": "tone"})
+    with pytest.raises(ContractError, match="'tone', which the table lacks"):
         adjuster("product_of_experts").fit(items.table, tone, rng=rng)
