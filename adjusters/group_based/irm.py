@@ -37,10 +37,9 @@ class InvariantRisk(EnvironmentAdjuster):
     card = Card(
         summary="IRMv1: the predictor that is best in every environment at once.",
         uses=("batches", "objective"),
-        consistent_when="what the answer is given the ECG does not differ between environments, the shortcut does, and "
-        "there are environments enough",
-        fails_when="the environments share the shortcut's strength (R0-R9 have one site), or the answer's share differs "
-        "between them",
+        consistent_when="P(A | E) is the same in all environments, the shortcut is not, and they are many enough",
+        fails_when="the environments share the shortcut's strength (R0-R9 have one site), or answers are more frequent "
+        "in some",
         source="Arjovsky et al. 2019, IRMv1; Gulrajani & Lopez-Paz 2021 (halves, reset of the optimiser)",
     )
 
