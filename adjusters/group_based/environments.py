@@ -10,8 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adjusters.contract import Adjuster, Batch, ContractError, LossTerms, Objective, Scorer, Stage
-from adjusters.contract import negative_log_likelihood as negative_log_likelihood
+from adjusters.contract import (
+    Adjuster,
+    Batch,
+    ContractError,
+    LossTerms,
+    Objective,
+    Scorer,
+    Stage,
+    negative_log_likelihood,
+)
 from adjusters.group_based.batches import dealt_batches
 from adjusters.group_based.groups import group_codes, learn_groups
 

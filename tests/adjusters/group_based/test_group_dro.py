@@ -76,7 +76,7 @@ def test_the_groups_risks_become_equal_however_many_rows_they_have() -> None:
     optimizers = {"main": torch.optim.SGD(objective.parameters(), lr=1.0)}
     for _ in range(300):
         step(objective, batch, Stage("main"), optimizers, progress=0.0)
-    assert abs(float(objective.scorer.log_odds)) < 1e-6
+    assert abs(objective.scorer.log_odds.item()) < 1e-6
     means, _ = objective.group_losses(negative_log_likelihood(objective(batch), batch), batch)
     assert means.tolist() == pytest.approx([math.log(2)] * 2, abs=1e-6)
 
