@@ -25,6 +25,11 @@ CASES = [
     pytest.param("question_randomised", {"fine_tuning": "weighted"}, marks=pytest.mark.slow),
     ("stratified", {"epochs": 0}),
     pytest.param("stratified", {"exchange": "style"}, marks=pytest.mark.slow),
+    pytest.param("group_dro", {"balanced": False, "memory": 0.9, "adjustment": 1.0}, marks=pytest.mark.slow),
+    pytest.param("group_weights", {"groups": "answer-style-topic", "scheme": "independent"}, marks=pytest.mark.slow),
+    pytest.param("irm", {"environment": "severity", "anneal": 0, "whole_from": 0}, marks=pytest.mark.slow),
+    pytest.param("last_layer_refit", {"balanced_by": "draws"}, marks=pytest.mark.slow),
+    pytest.param("last_layer_refit", {"refit": "answer_head", "balanced_by": "weights"}, marks=pytest.mark.slow),
 ]
 
 
