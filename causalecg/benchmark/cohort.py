@@ -128,9 +128,7 @@ def simulate_cohort(
     if train_twins:
         own = np.arange(train_twins)
         parts.append(
-            asks.items(
-                other_way, own, "train_twins", first_ecg=total + 2 * twins, item="train_twins", twin_of="train"
-            )
+            asks.items(other_way, own, "train_twins", first_ecg=total + 2 * twins, item="train_twins", twin_of="train")
         )
 
     # Twins' ECGs follow all others: first as the law has them, then with the finding set to what it was not; then those
@@ -319,10 +317,7 @@ def _jobs(world: World, seeds: list[np.random.SeedSequence], rate_hz: float, sec
 
 def _first(jobs: list[_Job], ecgs: int) -> list[_Job]:
     """The jobs that the first so many ECGs come from. A chunk is drawn as a whole, or its noise would be another."""
-    return [
-        replace(job, kept=min(ecgs - at, _CHUNK))
-        for at, job in zip(range(0, ecgs, _CHUNK), jobs, strict=False)
-    ]
+    return [replace(job, kept=min(ecgs - at, _CHUNK)) for at, job in zip(range(0, ecgs, _CHUNK), jobs, strict=False)]
 
 
 def _render(job: _Job) -> np.ndarray:

@@ -16,6 +16,11 @@ CASES = [
     ("ipw", {"overlap": True}),
     ("ipw", {"stabilised": False, "clip": 0.95, "by": None}),
     ("stratified", {"epochs": 0}),
+    pytest.param("ecg_swap", {"answer": "any"}, marks=pytest.mark.slow),
+    pytest.param("ecg_swap", {"answer": "same", "copies": 2, "within": "severity"}, marks=pytest.mark.slow),
+    pytest.param("twins", {"twin": "copy", "unpaired": True}, marks=pytest.mark.slow),
+    pytest.param("modality_dropout", {"drop": "nothing"}, marks=pytest.mark.slow),
+    pytest.param("canonical_text", {"per": "style", "threshold": 1.0}, marks=pytest.mark.slow),
 ]
 
 
