@@ -30,6 +30,11 @@ CASES = [
     pytest.param("irm", {"environment": "severity", "anneal": 0, "whole_from": 0}, marks=pytest.mark.slow),
     pytest.param("last_layer_refit", {"balanced_by": "draws"}, marks=pytest.mark.slow),
     pytest.param("last_layer_refit", {"refit": "answer_head", "balanced_by": "weights"}, marks=pytest.mark.slow),
+    pytest.param("ecg_swap", {"answer": "any"}, marks=pytest.mark.slow),
+    pytest.param("ecg_swap", {"answer": "same", "copies": 2, "within": "severity"}, marks=pytest.mark.slow),
+    pytest.param("twins", {"twin": "copy", "unpaired": True}, marks=pytest.mark.slow),
+    pytest.param("modality_dropout", {"drop": "nothing"}, marks=pytest.mark.slow),
+    pytest.param("canonical_text", {"per": "style", "threshold": 1.0}, marks=pytest.mark.slow),
 ]
 
 
