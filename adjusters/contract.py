@@ -161,6 +161,8 @@ class Card:
         consistent_when: the assumption under which it is right.
         fails_when: where it is known to go wrong, e.g. a regime of the benchmark.
         source: paper, equation.
+        further_splits: splits whose rows the trainer puts behind the training rows that this adjuster is given, and no
+            other arm's; a split that the data lack is left out, and :meth:`Adjuster.fit` says what is missing.
         placebo: options that take from it what it goes by, where that is not in its columns or weights; those are dealt
             to the wrong rows in any case. A placebo shows what the machinery gains without the knowledge.
     """
@@ -174,6 +176,7 @@ class Card:
     consistent_when: str = ""
     fails_when: str = ""
     source: str = ""
+    further_splits: tuple[str, ...] = ()
     placebo: Mapping[str, Any] = field(default_factory=dict)
 
 

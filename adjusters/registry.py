@@ -24,8 +24,28 @@ GROUP = "causalecg.adjusters"
 BUILT_IN: dict[str, str] = {
     "none": "adjusters.none:NoAdjustment",
     "backdoor": "adjusters.severity_based.backdoor:Backdoor",
+    "hybrid": "adjusters.severity_based.hybrid:Hybrid",
     "ipw": "adjusters.severity_based.ipw:InverseProbabilityWeighting",
+    "matched": "adjusters.severity_based.matched:Matched",
+    "question_randomised": "adjusters.severity_based.question_randomised:QuestionRandomised",
     "stratified": "adjusters.severity_based.stratified:Stratified",
+    "effect_subtraction": "adjusters.shortcut_model.effect_subtraction:EffectSubtraction",
+    "inverse_answer": "adjusters.shortcut_model.inverse_answer:InverseAnswer",
+    "learned_mixin": "adjusters.shortcut_model.learned_mixin:LearnedMixin",
+    "lff": "adjusters.shortcut_model.learning_from_failure:LearningFromFailure",
+    "product_of_experts": "adjusters.shortcut_model.product_of_experts:ProductOfExperts",
+    "rebias": "adjusters.shortcut_model.rebias:ReBias",
+    "rubi": "adjusters.shortcut_model.rubi:RUBi",
+    "group_dro": "adjusters.group_based.group_dro:GroupDRO",
+    "group_weights": "adjusters.group_based.group_weights:GroupWeights",
+    "irm": "adjusters.group_based.irm:InvariantRisk",
+    "jtt": "adjusters.group_based.jtt:JustTrainTwice",
+    "last_layer_refit": "adjusters.group_based.last_layer_refit:LastLayerRefit",
+    "vrex": "adjusters.group_based.vrex:RiskExtrapolation",
+    "canonical_text": "adjusters.data_side.canonical_text:CanonicalText",
+    "ecg_swap": "adjusters.data_side.ecg_swap:EcgSwap",
+    "modality_dropout": "adjusters.data_side.modality_dropout:ModalityDropout",
+    "twins": "adjusters.data_side.twins:Twins",
 }
 
 _registered: dict[str, type[Adjuster]] = {}

@@ -12,6 +12,7 @@ import inspect
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,35 @@ class NonConformance(AssertionError):
     """An adjuster breaks a promise of the contract."""
 
 
+@dataclass(frozen=True)
+class _Cohort(ToyCohort):
+    """``splits``: what the training rows are, the further splits of an adjuster's card among them."""
+
+    splits: tuple[str, ...] = ("train",)
+
+    @classmethod
+    def of(cls, found: type[Adjuster]) -> _Cohort:
+        card = getattr(found, "card", None)
+        further = card.further_splits if isinstance(card, Card) else ()
+        made = toy_cohort(
+            rho=0.9,
+            train=TRAIN,
+            valid=VALID,
+            test=TEST,
+            topics=("infarction", "fibrillation"),
+            twins=bool(further),
+            seed=3,
+        )
+        return cls(made.items, made.signals, ("train", *further))
+
+    def training(self) -> pd.DataFrame:
+        return self.split(*self.splits)
+
+
 def check_adjuster(adjuster: str | type[Adjuster], **options: Any) -> None:
     """Check one adjuster, with these options, on 400 training rows. Raises NonConformance."""
     found = adjuster_class(adjuster) if isinstance(adjuster, str) else adjuster
-    cohort = toy_cohort(rho=0.9, train=TRAIN, valid=VALID, test=TEST, topics=("infarction", "fibrillation"), seed=3)
+    cohort = _Cohort.of(found)
 
     def make() -> Adjuster:
         return found(**options)
@@ -106,8 +132,8 @@ def _rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def _fit(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
-    table, adjuster = cohort.split("train"), make()
+def _fit(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
+    table, adjuster = cohort.training(), make()
     name, before = type(adjuster).__name__, table.copy(deep=True)
     options = dict(adjuster.options())
     _require(adjuster.fit(table, ESTIMAND, rng=_rng()) is adjuster, f"{name}.fit does not return self")
@@ -148,10 +174,10 @@ def _other_estimand() -> Any:
     return replace(ESTIMAND, name="P(weather)")
 
 
-def _weights(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
-    adjuster = make().fit(cohort.split("train"), ESTIMAND, rng=_rng())
+def _weights(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
+    adjuster = make().fit(cohort.training(), ESTIMAND, rng=_rng())
     name = type(adjuster).__name__
-    table = adjuster.rewrite(cohort.split("train"), rng=_rng())
+    table = adjuster.rewrite(cohort.training(), rng=_rng())
     for part in (table, cohort.split("valid")):
         found = adjuster.weights(part)
         if found is None:
@@ -164,16 +190,16 @@ def _weights(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
         order = _rng(1).permutation(len(part))
         turned = adjuster.weights(part.iloc[order].reset_index(drop=True))
         _require(turned is not None and np.allclose(turned, found[order]), f"{name}'s weights depend on the row order")
-    shuffled = cohort.split("train").sample(frac=1.0, random_state=5).reset_index(drop=True)
+    shuffled = cohort.training().sample(frac=1.0, random_state=5).reset_index(drop=True)
     other = make().fit(shuffled, ESTIMAND, rng=_rng()).weights(cohort.split("valid"))
     one = adjuster.weights(cohort.split("valid"))
     same = one is other if one is None or other is None else np.allclose(one, other)
     _require(same, f"{name}'s weights depend on the row order of the table it was fitted to")
 
 
-def _batches(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
+def _batches(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
     """On a table of which one topic is of kind "set"."""
-    rows = cohort.split("train")
+    rows = cohort.training()
     rows = rows.assign(kind=np.where(rows["topic"] == rows["topic"].iloc[0], "one", "set"))
     adjuster = make().fit(rows, ESTIMAND, rng=_rng())
     name = type(adjuster).__name__
@@ -202,8 +228,8 @@ def _attached(adjuster: Adjuster, make_scorer: Callable[[], nn.Module]) -> Objec
     return adjuster.attach(make_scorer(), new_scorer=variants(make_scorer), rng=_rng(2))
 
 
-def _saved(found: type[Adjuster], make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
-    table = cohort.split("train")
+def _saved(found: type[Adjuster], make: Callable[[], Adjuster], cohort: _Cohort) -> None:
+    table = cohort.training()
     adjuster = make().fit(table, ESTIMAND, rng=_rng())
     name = found.__name__
     with tempfile.TemporaryDirectory() as folder:
@@ -236,8 +262,8 @@ def _alike(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
 
 
-def _stages(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
-    adjuster = make().fit(cohort.split("train"), ESTIMAND, rng=_rng())
+def _stages(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
+    adjuster = make().fit(cohort.training(), ESTIMAND, rng=_rng())
     objective = _attached(adjuster, ToyScorer)
     name, stages = type(adjuster).__name__, adjuster.stages()
     _require(
@@ -252,7 +278,7 @@ def _stages(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
             _require(any(True for _ in objective.parameters_of(part)), f"{name}'s part '{part}' has no parameter")
 
 
-def _trained(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
+def _trained(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
     """Two short trainings: the same seed gives the same state; what was trained predicts, and survives a move."""
     states = []
     for _ in range(2):
@@ -260,7 +286,7 @@ def _trained(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
         with _seeded():
             done = drive(
                 adjuster,
-                cohort.split("train"),
+                cohort.training(),
                 cohort.split("valid"),
                 cohort.batch,
                 ToyScorer,
@@ -331,12 +357,12 @@ def _predicted(objective: Scorer, batch: Batch, name: str) -> Tensor:
     return scores
 
 
-def _resumed(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
+def _resumed(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
     """Two steps in one objective, or one, its state moved into a fresh objective, and another: the same."""
 
     def prepared() -> tuple[Adjuster, Objective, pd.DataFrame]:
-        adjuster = make().fit(cohort.split("train"), ESTIMAND, rng=_rng())
-        table = weighted(adjuster, adjuster.rewrite(cohort.split("train"), rng=_rng()))
+        adjuster = make().fit(cohort.training(), ESTIMAND, rng=_rng())
+        table = weighted(adjuster, adjuster.rewrite(cohort.training(), rng=_rng()))
         return adjuster, _attached(adjuster, ToyScorer), table
 
     adjuster, whole, table = prepared()
@@ -380,11 +406,11 @@ class _Plain(nn.Module):
         return self.inner(batch)
 
 
-def _strangers(make: Callable[[], Adjuster], cohort: ToyCohort) -> None:
+def _strangers(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
     """A plain module is trained and predicts, or is refused in one sentence."""
     adjuster = make()
     name = type(adjuster).__name__
-    train, valid = cohort.split("train"), cohort.split("valid")
+    train, valid = cohort.training(), cohort.split("valid")
     try:
         done = drive(adjuster, train, valid, cohort.batch, _Plain, estimand=ESTIMAND, epochs=1)
         batch = cohort.batch(cohort.split("test"), np.arange(TEST))

@@ -54,8 +54,8 @@ class ToyCohort:
     items: pd.DataFrame
     signals: np.ndarray
 
-    def split(self, name: str) -> pd.DataFrame:
-        return self.items[self.items["split"] == name].reset_index(drop=True)
+    def split(self, *names: str) -> pd.DataFrame:
+        return self.items[self.items["split"].isin(names)].reset_index(drop=True)
 
     def batch(self, table: pd.DataFrame, positions: np.ndarray, columns: Sequence[str] = ()) -> Batch:
         """The items at these row positions of ``table``; ``columns`` go to ``Batch.columns``."""
@@ -66,6 +66,7 @@ class ToyCohort:
             row[i, : len(ids)] = [int(name[1:]) for name in ids]
         ecg = np.where((row >= 0)[:, :, None, None], self.signals[row], np.float32(0.0))
         vocabulary = sorted({name for names in self.items["candidates"] for name in names})
+        vocabulary += sorted({name for names in table["candidates"] for name in names} - set(vocabulary))
         width = max(map(len, part["candidates"]))
         ids = np.full((n, width), -1, dtype=np.int64)
         answer = np.zeros((n, width), dtype=bool)
@@ -97,6 +98,7 @@ def toy_cohort(
     samples: int = 32,
     severity_visible: float = 0.0,
     topics: Sequence[str] = ("infarction",),
+    twins: bool = False,
     seed: int = 0,
 ) -> ToyCohort:
     """Draw a cohort with splits train, valid, test, and the same with the style re-drawn: train_oracle and so on.
@@ -105,6 +107,7 @@ def toy_cohort(
         rho: P(answer agrees with style) in the biased splits, in [1/2, 1].
         separation: d' of the finding in the signal; ``severity_visible``: the same for severity, on its own.
         samples: signal length; one lead.
+        twins: also a split train_twins, every training item once more with the other finding: same noise, same words.
 
     The unbiased splits are train_oracle, valid_oracle and test_unbiased: same ECGs and answers as their namesakes.
     """
@@ -149,6 +152,17 @@ def toy_cohort(
     ]
     items["wording_id"] = [f"{f}-{w}" for f, w in zip(items["style"], which, strict=True)]
     items.insert(0, "item_id", [f"i{i}" for i in range(len(items))])
+    if twins:
+        flipped = items.iloc[:train].assign(
+            split="train_twins",
+            item_id=[f"t{i}" for i in range(train)],
+            twin_of=items["item_id"].iloc[:train],
+            ecg_ids=[[f"e{n + i}"] for i in range(train)],
+            answer=[[ANSWERS[d]] for d in finding[:train]],
+        )
+        items = pd.concat([items, flipped], ignore_index=True)
+        change = separation * (1 - 2 * finding[:train, None, None]) * turn[0]
+        signals = np.concatenate([signals, signals[:train] + change.astype(np.float32)])
     return ToyCohort(items, signals)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,3 +48,15 @@ class Design:
         parts = [(rows[name].to_numpy(dtype=np.float64) - mean)[:, None] / sd for name, mean, sd in self.quantities]
         parts += [(known.codes(rows)[:, None] == np.arange(1, len(known))).astype(np.float64) for known in self.levels]
         return np.hstack(parts) if parts else np.zeros((len(rows), 0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; read back by :meth:`from_dict`."""
+        return {
+            "quantities": [list(quantity) for quantity in self.quantities],
+            "levels": [[known.column, known.values.tolist()] for known in self.levels],
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Design:
+        levels = tuple(Levels(column, np.asarray(values)) for column, values in record["levels"])
+        return cls(tuple((name, mean, spread) for name, mean, spread in record["quantities"]), levels)

@@ -1,8 +1,10 @@
-"""Unpenalised multinomial logistic regression on counts."""
+"""Multinomial logistic regression on counts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,13 +28,15 @@ class Multinomial:
     intercepts: np.ndarray
 
     @classmethod
-    def fit(cls, design: np.ndarray, counts: np.ndarray, about: str) -> Multinomial:
+    def fit(cls, design: np.ndarray, counts: np.ndarray, about: str, *, penalty: float = 0.0) -> Multinomial:
         """Maximum likelihood.
 
         Args:
             design: (rows, features) without an intercept.
             counts: (rows, classes) how often each class was seen at each row; need not be whole numbers.
             about: what is modelled, for the error, e.g. "propensity of 'style'".
+            penalty: half of it times the squared coefficients is taken from the log-likelihood, which then always has
+                a maximum.
 
         Raises PositivityError where the likelihood has no maximum.
         """
@@ -46,10 +50,10 @@ class Multinomial:
 
         at, seen = np.nonzero(counts)
         weight = counts[at, seen].astype(np.float64)
-        model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=_MAX_ITERATIONS)
+        model = LogisticRegression(C=1 / penalty if penalty else np.inf, tol=1e-10, max_iter=_MAX_ITERATIONS)
         model.fit(design[at], seen, sample_weight=weight)
         smallest = float(model.predict_proba(design[at]).min())
-        if int(np.max(model.n_iter_)) >= _MAX_ITERATIONS or smallest < _DETERMINED:
+        if int(np.max(model.n_iter_)) >= _MAX_ITERATIONS or (smallest < _DETERMINED and not penalty):
             raise PositivityError(
                 f"the multinomial {about} does not converge: some value is (almost) determined by the covariates; "
                 "use the saturated model with smoothing, or merge levels"
@@ -65,3 +69,12 @@ class Multinomial:
         scores = design @ self.coefficients.T + self.intercepts
         odds = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(odds / odds.sum(axis=1, keepdims=True), dtype=np.float64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, as Python writes infinity; read back by :meth:`from_dict`."""
+        return {"coefficients": self.coefficients.tolist(), "intercepts": self.intercepts.tolist()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Multinomial:
+        intercepts = np.asarray(record["intercepts"], dtype=np.float64)
+        return cls(np.asarray(record["coefficients"], dtype=np.float64).reshape(len(intercepts), -1), intercepts)

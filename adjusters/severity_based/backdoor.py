@@ -9,7 +9,7 @@ Where the estimand holds the topic fixed as well, the weights are P(s | E, T), o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -75,6 +75,7 @@ class Backdoor(Adjuster):
         source="Pearl 2009, section 3.3",
     )
 
+    called: ClassVar[str] = "backdoor"
     levels_: np.ndarray
     topics_: list[str]
     shares_: np.ndarray
@@ -89,42 +90,39 @@ class Backdoor(Adjuster):
     ) -> None:
         if prior not in get_args(Prior):
             raise ContractError(f"backdoor's prior is conditional or marginal, not '{prior}'")
-        if severity_from not in get_args(SeverityFrom):
-            raise ContractError(f"backdoor's severity_from is auto, features or question, not '{severity_from}'")
+        check_severity_options("backdoor", words, severity_from)
         if not severity_weight > 0:
             raise ContractError(f"backdoor's severity_weight must be positive, not {severity_weight}")
         self.prior = prior
         self.words = words
         self.severity_weight = severity_weight
-        if isinstance(words, str):
-            raise ContractError(f"backdoor's words are a list, one word per level, not the text '{words}'")
         self.severity_from = severity_from
         self.exclusion = exclusion
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
         assert estimand is not None
-        require_adjustment("backdoor", estimand)
+        require_adjustment(self.called, estimand)
         others = [role for role in estimand.adjustment if role != "severity"]
         if others:
             raise ContractError(
-                f"backdoor sums out severity only, but the estimand also adjusts for {', '.join(others)}; "
+                f"{self.called} sums out severity only, but the estimand also adjusts for {', '.join(others)}; "
                 "use ipw, or a graph in which severity suffices"
             )
         column = estimand.roles["severity"]
         values = table[column].to_numpy()
         if not np.issubdtype(values.dtype, np.integer):
-            raise ContractError(f"backdoor needs integer severity levels; column '{column}' holds {values.dtype}")
+            raise ContractError(f"{self.called} needs integer severity levels; column '{column}' holds {values.dtype}")
         levels, counts = np.unique(values, return_counts=True)
         if self.words is not None and (levels[0] < 0 or levels[-1] >= len(self.words)):
             raise ContractError(
-                f"backdoor was given {len(self.words)} words but column '{column}' holds levels "
+                f"{self.called} was given {len(self.words)} words but column '{column}' holds levels "
                 f"{levels[0]} to {levels[-1]}; give one word per level, starting at 0"
             )
         topic = estimand.roles.get("topic", "") if "topic" in estimand.conditioning else ""
         if not self.exclusion:
             within = topic if topic in table.columns else None
-            require_overlap("backdoor", table, Columns((column,), estimand.roles["treatment"], within))
+            require_overlap(self.called, table, Columns((column,), estimand.roles["treatment"], within))
         self.levels_ = levels.astype(np.int64)
         names = sorted(map(str, table[topic].unique())) if topic in table.columns else []
         self.topics_ = names if len(names) > 1 else []
@@ -150,7 +148,7 @@ class Backdoor(Adjuster):
         able = isinstance(scorer, HasFeatures) and isinstance(scorer, HasFeatureDim)
         if self.severity_from == "features" and not able:
             raise ContractError(
-                f"backdoor with severity_from='features' needs a scorer with features and feature_dim, which "
+                f"{self.called} with severity_from='features' needs a scorer with features and feature_dim, which "
                 f"{type(scorer).__name__} lacks; use severity_from='question'"
             )
         words, prior = self.level_words(), SeverityPrior(self.topics_, self.shares_)
@@ -161,6 +159,14 @@ class Backdoor(Adjuster):
         return BackdoorObjective(
             scorer, self.batch_columns[0], self.levels_, words, prior, severity, self.severity_weight
         )
+
+
+def check_severity_options(name: str, words: Sequence[str] | None, severity_from: SeverityFrom) -> None:
+    """Raises ContractError."""
+    if severity_from not in get_args(SeverityFrom):
+        raise ContractError(f"{name}'s severity_from is auto, features or question, not '{severity_from}'")
+    if isinstance(words, str):
+        raise ContractError(f"{name}'s words are a list, one word per level, not the text '{words}'")
 
 
 class BackdoorObjective(Objective):

@@ -9,7 +9,7 @@ return the observed severity and back-door adjustment would be plain conditionin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -115,24 +115,53 @@ class SeverityModel(nn.Module):
         ``held_out`` then holds log-loss and expected calibration error before, and after calibration.
         Raises ContractError for fewer than 50 rows.
         """
-        if len(levels) < MINIMUM_CALIBRATION_ROWS:
+        s = levels.cpu().numpy()
+        self._calibrate(scores, s, patients, lambda z, at: fit_calibration(z, s[at]), np.eye(scores.shape[1]))
+
+    def calibrate_latent(
+        self, scores: Tensor, log_evidence: Tensor, recorded: Tensor, record: Tensor, patients: Tensor | None = None
+    ) -> None:
+        """The same where the level is not observed, only what depends on it.
+
+        Args:
+            scores: (rows, levels) from :meth:`scores`.
+            log_evidence: (rows, levels) log P(what is observed of the row | level).
+            recorded: (rows,) int64 position of the recorded level, which may be wrong.
+            record: (levels, levels), row s is P(recorded level | level s).
+            patients: as for :meth:`calibrate`.
+
+        ``held_out`` is that of the prediction of the recorded level. Raises ContractError for fewer than 50 rows.
+        """
+        e = log_evidence.detach().double().cpu().numpy()
+        s, table = recorded.cpu().numpy(), record.detach().double().cpu().numpy()
+        self._calibrate(scores, s, patients, lambda z, at: fit_latent_calibration(z, e[at]), table)
+
+    def _calibrate(
+        self,
+        scores: Tensor,
+        observed: np.ndarray,
+        patients: Tensor | None,
+        fit: Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]],
+        record: np.ndarray,
+    ) -> None:
+        """``fit``: (scores of some rows, those rows) -> sharpness and shift."""
+        if len(observed) < MINIMUM_CALIBRATION_ROWS:
             raise ContractError(
                 f"P(severity | ECG) needs at least {MINIMUM_CALIBRATION_ROWS} validation items to be calibrated, "
-                f"there are {len(levels)}; enlarge the validation split or use prior='marginal'"
+                f"there are {len(observed)}; enlarge the validation split or use prior='marginal'"
             )
-        z = scores.detach().double().cpu().numpy()
-        s = levels.cpu().numpy()
-        sharpness, shift = fit_calibration(z, s)
+        z, everyone = scores.detach().double().cpu().numpy(), np.arange(len(observed))
+        sharpness, shift = fit(z, everyone)
         self.sharpness.fill_(sharpness)
         self.shift.copy_(torch.as_tensor(shift))
-        group = np.arange(len(s)) if patients is None else patients.cpu().numpy()
+        group = everyone if patients is None else patients.cpu().numpy()
         before, after = _softmax(z), np.empty_like(z)
         half = np.unique(group, return_inverse=True)[1] % 2
         for fold in (0, 1):
-            slope, offset = fit_calibration(z[half != fold], s[half != fold])
+            slope, offset = fit(z[half != fold], everyone[half != fold])
             after[half == fold] = _softmax(slope * z[half == fold] + offset)
-        figures = (log_loss(before, s), calibration_error(before, s), log_loss(after, s), calibration_error(after, s))
-        self.held_out.copy_(torch.tensor(figures, dtype=torch.float64))
+        told = [f(p @ record, observed) for p in (before, after) for f in (log_loss, calibration_error)]
+        self.held_out.copy_(torch.tensor(told, dtype=torch.float64))
 
 
 def fit_calibration(scores: np.ndarray, levels: np.ndarray, *, penalty: float = 1.0) -> tuple[float, np.ndarray]:
@@ -176,6 +205,38 @@ def fit_calibration(scores: np.ndarray, levels: np.ndarray, *, penalty: float = 
     if theta[0] < 0:  # the problem is convex: its constrained optimum lies on the bound, where scores say nothing
         return 0.0, fit_calibration(np.zeros_like(scores), levels, penalty=penalty)[1]
     return float(theta[0]), shift
+
+
+def fit_latent_calibration(
+    scores: np.ndarray, log_evidence: np.ndarray, *, penalty: float = 1.0
+) -> tuple[float, np.ndarray]:
+    """As :func:`fit_calibration`, of (rows, levels) log P(observed | level) instead of the level itself.
+
+    Maximises sum log sum_s softmax(a z + b)_s P(observed | s), which need not be concave: the optimum nearest to
+    a = 1, b = 0 is taken.
+    """
+    from scipy.optimize import minimize
+
+    k = scores.shape[1]
+    z = scores - scores.mean(1, keepdims=True)
+    start = np.concatenate([[1.0], np.zeros(k)])
+
+    def objective(t: np.ndarray) -> tuple[float, np.ndarray]:
+        eta = t[0] * z + t[1:]
+        p, r = _softmax(eta), _softmax(eta + log_evidence)
+        value = _log_sum_exp(eta) - _log_sum_exp(eta + log_evidence) + 0.5 * penalty * float(((t - start) ** 2).sum())
+        slope = p - r
+        gradient = np.concatenate([[(slope * z).sum()], slope.sum(0)]) + penalty * (t - start)
+        return value, gradient
+
+    bounds = [(0.0, None)] + [(None, None)] * k
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500})
+    return float(found.x[0]), np.asarray(found.x[1:] - found.x[1:].mean())
+
+
+def _log_sum_exp(scores: np.ndarray) -> float:
+    top = scores.max(1)
+    return float((top + np.log(np.exp(scores - top[:, None]).sum(1))).sum())
 
 
 def log_loss(probabilities: np.ndarray, levels: np.ndarray) -> float:

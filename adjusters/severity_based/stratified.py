@@ -19,7 +19,7 @@ done instead has two stages.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 import torch
@@ -46,14 +46,13 @@ from adjusters.severity_based.cells import (
     pooled_balance,
     require_overlap,
 )
+from adjusters.severity_based.exchanged_wordings import Exchange, ExchangedWordings, several_styles, wordings_of
 from structural_models.tabulation import distinct_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from structural_models.estimand import Estimand
-
-QUESTION, CANONICAL = "question", "question_id"
 
 
 class Stratified(Adjuster):
@@ -65,6 +64,8 @@ class Stratified(Adjuster):
         min_ess: effective sample size (Kish) of the weights on the training rows below which the second stage is left
             out as well, provided that there is a first.
         clip: weights above it are set to it; below one, the quantile to clip at.
+        exchange: what a wording is exchanged for in the first stage: any of its canonical question's, or, as a placebo
+            is, those of the same style only, which leaves the tie between style and answer as it was.
         treatment: column of the treatment; by default the estimand's.
         by: role or column within which weights are formed; ``None`` = across all items.
 
@@ -78,8 +79,12 @@ class Stratified(Adjuster):
         needs=("severity", "treatment"),
         uses=("weights", "batches", "objective"),
         estimands=("P(A | E, do(Q))", "P(A | do(Q))"),
-        consistent_when="severity is measured without error, suffices, and every style occurs at every severity",
+        consistent_when="severity is measured without error, suffices, and every style occurs at every severity; where "
+        "the second stage is left out, the style has no effect of its own",
+        fails_when="no overlap (R5), causes besides severity or an effect of the style itself (R9); severity recorded with "
+        "error (R4), where the second stage undoes the first; a severity that drives the topic as well, in the first",
         source="after Rosenbaum & Rubin 1984 (subclassification)",
+        placebo={"exchange": "style"},
     )
 
     cells_: dict[str, Any]
@@ -93,9 +98,12 @@ class Stratified(Adjuster):
         epochs: int = 3,
         min_ess: float = 200.0,
         clip: float | None = None,
+        exchange: Exchange = "question",
         treatment: str | None = None,
         by: str | None = "topic",
     ) -> None:
+        if exchange not in get_args(Exchange):
+            raise ContractError(f"stratified's exchange is question or style, not '{exchange}'")
         if not isinstance(epochs, int) or epochs < 0:
             raise ContractError(f"stratified's epochs must be a whole number, at least 0, not {epochs}")
         if not min_ess >= 0:
@@ -105,23 +113,18 @@ class Stratified(Adjuster):
         self.epochs = epochs
         self.min_ess = min_ess
         self.clip = clip
+        self.exchange = exchange
         self.treatment = treatment
         self.by = by
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
-        for column in (QUESTION, CANONICAL):
-            if column not in table.columns:
-                raise ContractError(f"stratified needs the column '{column}', which the table lacks")
         columns = self._columns(table)
+        self.wordings_ = wordings_of("stratified", table, columns.treatment, self.exchange)
         require_overlap("stratified", table, columns)
         self.cells_ = cell_weights(table, columns, "stabilised", self.clip)
         self.overlap_ = overlap_report(table, columns, self.weights(table))
-        self.wordings_ = {
-            str(canonical): {str(text): int(number) for text, number in rows.value_counts().sort_index().items()}
-            for canonical, rows in table.groupby(CANONICAL, sort=True)[QUESTION]
-        }
-        self.exchanges_ = bool((table.groupby(CANONICAL)[columns.treatment].nunique() > 1).any())
+        self.exchanges_ = several_styles(table, columns.treatment)
         if not self.exchanges_ and not self.epochs:
             raise ContractError(
                 f"stratified has nothing to do: epochs is 0, and no question was asked with several values of "
@@ -174,7 +177,7 @@ class StratifiedObjective(Objective):
     """Part "main" asks each item in other words, without weights; part "weighted" as it was asked, with weights.
 
     Args:
-        wordings: canonical question -> its texts -> how often each was asked. A text outside them stays as it is.
+        wordings: as for :class:`.exchanged_wordings.ExchangedWordings`.
     """
 
     parts = ("main", "weighted")
@@ -182,8 +185,7 @@ class StratifiedObjective(Objective):
 
     def __init__(self, scorer: Scorer, wordings: Mapping[str, Mapping[str, int]]) -> None:
         super().__init__(scorer)
-        pools = [(list(texts), np.cumsum(list(texts.values()))) for texts in wordings.values()]
-        self.pools = {text: pool for pool in pools for text in pool[0]}
+        self.words = ExchangedWordings(wordings)
         self.register_buffer("weighing", torch.zeros((), dtype=torch.bool))
 
     def begin(
@@ -197,8 +199,7 @@ class StratifiedObjective(Objective):
 
     def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
         if part == "main":
-            asked = self._asked_in_words(batch, torch.rand(len(batch), dtype=torch.float64))
-            per_item = negative_log_likelihood(self.scorer(asked), batch)
+            per_item = negative_log_likelihood(self.scorer(self.words.drawn(batch)), batch)
             return LossTerms(per_item.mean(), per_item.detach())
         per_item = negative_log_likelihood(self.scorer(batch), batch)
         return LossTerms(weighted_mean(per_item, batch), per_item.detach())
@@ -208,22 +209,4 @@ class StratifiedObjective(Objective):
         call; then as they are: the weights that they are averaged with take the shortcut's reward away."""
         if self.weighing:
             return negative_log_likelihood(self(batch), batch)
-        # Multiples of the golden ratio, modulo one, spread evenly over [0, 1) (Weyl's sequence).
-        place = (batch.rows.cpu().double() + 1) * 0.6180339887498949 % 1.0
-        return negative_log_likelihood(self(self._asked_in_words(batch, place)), batch)
-
-    def _asked_in_words(self, batch: Batch, places: Tensor) -> Batch:
-        """Each question replaced by one of its canonical question's texts, as often as they were asked. Metadata before
-        it stays.
-
-        Args:
-            places: (batch,) in [0, 1); where in the pool the text is taken from.
-        """
-        asked = list(batch.question)
-        before = [f"{text} " if text else "" for text in batch.metadata or ("",) * len(batch)]
-        for at, (question, start, place) in enumerate(zip(batch.question, before, places.tolist(), strict=True)):
-            bare = None if question is None else question.removeprefix(start)
-            if bare in self.pools:
-                texts, upto = self.pools[bare]
-                asked[at] = start + texts[int(np.searchsorted(upto, place * upto[-1], side="right"))]
-        return batch.replace(question=tuple(asked))
+        return negative_log_likelihood(self(self.words.fixed(batch)), batch)

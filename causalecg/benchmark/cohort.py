@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ def simulate_cohort(
     d_prime: float = 2.56,
     dials: Mapping[str, Any] | None = None,
     twins: int = 0,
+    train_twins: int = 0,
     anti: bool = False,
     rate_hz: float = 100.0,
     seconds: float = 10.0,
@@ -82,6 +83,8 @@ def simulate_cohort(
         twins: patients of their own for split ``twins``: each once as the law has it, and once for each thing set to
             what it was not (finding, every style, the topic where there are two), with the same noise down to the
             electrodes'; ``twin_of`` names the first.
+        train_twins: of so many training items, a twin to learn from in split ``train_twins``: with the finding set to
+            what it was not, the same noise and the same words; ``twin_of`` names the training item.
         anti: also ``test_anti``, the test items with every style the answer's opposite.
         rate_hz, seconds: of each ECG.
         processes: that render ECGs.
@@ -98,6 +101,8 @@ def simulate_cohort(
         raise InputError(f"a cohort needs at least 8 training items and 1 test item, not {items} and {tested}")
     if twins < 0:
         raise InputError(f"the number of twin sets must not be negative, but is {twins}")
+    if not 0 <= train_twins <= items:
+        raise InputError(f"there are twins of 0 to {items} training items, not of {train_twins}")
     if law.levels not in LEVELS:
         raise InputError(f"a cohort has words for {min(LEVELS)} to {max(LEVELS)} levels of severity, not {law.levels}")
     if anti:
@@ -119,11 +124,18 @@ def simulate_cohort(
     if anti:
         parts.append(asks.items(world.anti(), rows_of["test"], "test_anti"))
     parts += asks.twins(base, first=total)
+    other_way = world.do(finding=1 - world.finding)
+    if train_twins:
+        own = np.arange(train_twins)
+        parts.append(
+            asks.items(other_way, own, "train_twins", first_ecg=total + 2 * twins, item="train_twins", twin_of="train")
+        )
 
-    # Twins' ECGs follow all others: first as the law has them, then with the finding set to what it was not.
+    # Twins' ECGs follow all others: first as the law has them, then with the finding set to what it was not; then those
+    # of the training items' twins.
     flipped = base.do(finding=1 - base.finding)
     shown = [world, base, flipped]
-    patient = np.concatenate([np.arange(total + twins), np.arange(total, total + twins)])
+    patient = np.concatenate([np.arange(total + twins), np.arange(total, total + twins), np.arange(train_twins)])
     seeds = streams[1].spawn(-(-total // _CHUNK))
     twin_seeds = streams[2].spawn(-(-twins // _CHUNK))
     jobs = [
@@ -131,7 +143,8 @@ def simulate_cohort(
         for one, its in zip(shown, (seeds, twin_seeds, twin_seeds), strict=True)
         for job in _jobs(one, its, rate_hz, seconds)
     ]
-    finding = np.concatenate([one.finding for one in shown])
+    jobs += _first(_jobs(other_way, seeds, rate_hz, seconds), train_twins)
+    finding = np.concatenate([*(one.finding for one in shown), other_way.finding[:train_twins]])
     ecgs = pd.DataFrame(
         {
             "ecg_id": [f"e{i:06d}" for i in range(len(patient))],
@@ -280,13 +293,15 @@ class _Asking:
 
 @dataclass(frozen=True)
 class _Job:
-    """What is rendered at once: (n,) ST amount in mV, (n,) heart rate or None, and its own stream."""
+    """What is rendered at once: (n,) ST amount in mV, (n,) heart rate or None, and its own stream. Of the ECGs the
+    first ``kept`` are kept, by default all."""
 
     amount: np.ndarray
     heart_rate: np.ndarray | None
     seed: np.random.SeedSequence
     rate_hz: float
     seconds: float
+    kept: int | None = None
 
 
 def _jobs(world: World, seeds: list[np.random.SeedSequence], rate_hz: float, seconds: float) -> list[_Job]:
@@ -300,6 +315,11 @@ def _jobs(world: World, seeds: list[np.random.SeedSequence], rate_hz: float, sec
     ]
 
 
+def _first(jobs: list[_Job], ecgs: int) -> list[_Job]:
+    """The jobs that the first so many ECGs come from. A chunk is drawn as a whole, or its noise would be another."""
+    return [replace(job, kept=min(ecgs - at, _CHUNK)) for at, job in zip(range(0, ecgs, _CHUNK), jobs, strict=False)]
+
+
 def _render(job: _Job) -> np.ndarray:
     """(n, 12, samples) int16 microvolts of one chunk; its stream is its own, so chunks may run anywhere."""
     rng = np.random.default_rng(job.seed)
@@ -309,7 +329,7 @@ def _render(job: _Job) -> np.ndarray:
         # QT was drawn by Bazett's formula for the rate drawn.
         parameters.qt = parameters.qt * np.sqrt(parameters.heart_rate / job.heart_rate)
         parameters.heart_rate = job.heart_rate
-    return to_microvolts(render(parameters, rng, rate_hz=job.rate_hz, seconds=job.seconds))
+    return to_microvolts(render(parameters, rng, rate_hz=job.rate_hz, seconds=job.seconds))[: job.kept]
 
 
 def _rendered(jobs: list[_Job], processes: int, progress: bool) -> Iterator[np.ndarray]:

@@ -128,6 +128,9 @@ def register(app: typer.Typer) -> None:
             str, typer.Option(help="Comma-separated P(style = severity), one per site; each is an environment.")
         ] = "",
         twins: Annotated[int, typer.Option(min=0, help="Patients of split twins.")] = 0,
+        train_twins: Annotated[
+            int, typer.Option(min=0, help="Training items with a twin in split train_twins, to learn from.")
+        ] = 0,
         anti: Annotated[
             bool, typer.Option("--anti", help="Also test_anti: the style is the answer's opposite.")
         ] = False,
@@ -152,6 +155,7 @@ def register(app: typer.Typer) -> None:
             d_prime=d_prime,
             dials={name: value for name, value in given.items() if value is not None},
             twins=twins,
+            train_twins=train_twins,
             anti=anti,
             rate_hz=rate,
             seed=seed,

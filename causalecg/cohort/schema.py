@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
-#: Splits a model may learn from. ``*_oracle`` are the same ECGs and answers with the style re-drawn at random.
-TRAINING_SPLITS = ("train", "valid", "train_oracle", "valid_oracle")
+#: Splits a model may learn from. ``*_oracle`` are the same ECGs and answers with the style re-drawn at random;
+#: ``train_twins`` are training items with the finding set to what it was not and the same noise (``twin_of``), for
+#: adjusters that ask for them.
+TRAINING_SPLITS = ("train", "valid", "train_oracle", "valid_oracle", "train_twins")
 #: Splits no training may touch. ``test_anti``: the style is the answer's opposite; ``twins``: pairs of items that share
 #: all noise and differ in one thing (``twin_of``).
 TEST_SPLITS = ("test", "test_unbiased", "test_natural", "test_anti", "twins")

@@ -30,7 +30,7 @@ from causalecg.training.loop import Loop, Rows, restore
 from causalecg.training.pairs import has_pairs, pair_column, pair_words, with_pairs
 from causalecg.training.progress import training_bar
 from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, seed_of
-from causalecg.training.tables import refuse_test_rows, rows_of, without_topics
+from causalecg.training.tables import refuse_test_rows, rows_of, with_further_splits, without_topics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,8 @@ def train(
     """Train one arm, or go on with a run that was interrupted.
 
     Args:
-        cohort: learned from are its splits ``train`` and ``valid`` (``*_oracle`` for the arm "oracle").
+        cohort: learned from are its splits ``train`` and ``valid`` (``*_oracle`` for the arm "oracle"), and what splits
+            the adjuster's card asks for besides.
         arm: e.g. ``"backdoor?prior=marginal"``.
         config: of the run; defaults throughout when ``None``.
         seed: of initial weights, batch order and whatever else is random.
@@ -251,6 +252,8 @@ def _fitted(
     tables = [
         rows_of(cohort, split, environment=config.environment, template_ids=config.template_ids) for split in arm.splits
     ]
+    further = adjuster_class(arm.adjuster).card.further_splits
+    tables[0] = with_further_splits(tables[0], cohort, further, config)
     tables = without_topics(tables, config.held_out_topics, cohort)
     severity = scale
     if scale is not None and any(has_pairs(table, scale) for table in tables):

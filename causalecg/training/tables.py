@@ -45,6 +45,19 @@ def rows_of(
     return table.reset_index(drop=True)
 
 
+def with_further_splits(
+    table: pd.DataFrame, cohort: Cohort, splits: Sequence[str], config: RunConfig
+) -> pd.DataFrame:
+    """The table with the rows of further splits behind it, of the same environment and templates; without those of
+    splits that the cohort lacks, or that have none."""
+    have = set(cohort.items["split"])
+    parts = [cohort.split(name) for name in splits if name in have]
+    parts = [of_environment(part, config.environment) for part in parts]
+    if config.template_ids:
+        parts = [part[part["template_id"].isin(list(config.template_ids))] for part in parts]
+    return pd.concat([table, *parts], ignore_index=True) if parts else table
+
+
 def of_environment(table: pd.DataFrame, environment: str | None) -> pd.DataFrame:
     """Items of one environment; all of them for ``None`` and :data:`ALL`."""
     return table if environment in (None, ALL) else table[table["environment"] == environment]

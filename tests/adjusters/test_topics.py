@@ -35,7 +35,7 @@ def test_exchanged_wordings_know_nothing_of_the_answer(many: ToyCohort) -> None:
     agree, same_topic, before = [], [], []
     for positions in ours.batches(table, 64, seed=0, epoch=0):
         batch = many.batch(table, positions)
-        asked = objective._asked_in_words(batch, torch.rand(len(batch), dtype=torch.float64)).question
+        asked = objective.words.at(batch, torch.rand(len(batch), dtype=torch.float64)).question
         agree += [(style_of[q] == "urgent") == a for q, a in zip(asked, yes[positions], strict=True)]
         before += [(style_of[q] == "urgent") == a for q, a in zip(batch.question, yes[positions], strict=True)]
         same_topic += [topic_of[q] == t for q, t in zip(asked, table["topic"].iloc[positions], strict=True)]
@@ -52,7 +52,7 @@ def test_wordings_are_drawn_as_often_as_they_were_asked(many: ToyCohort) -> None
     rows = np.flatnonzero(table["topic"] == TOPICS[0])
     asked = Counter(table["question"].iloc[rows])
     batch = many.batch(table, np.full(2000, rows[0]))
-    drawn = Counter(objective._asked_in_words(batch, (torch.arange(2000).double() + 0.5) / 2000).question)
+    drawn = Counter(objective.words.at(batch, (torch.arange(2000).double() + 0.5) / 2000).question)
     for text, number in asked.items():
         assert drawn[text] / 2000 == pytest.approx(number / len(rows), abs=1 / 1000)
 

@@ -95,7 +95,7 @@ def test_stratified_exchanges_the_question_and_keeps_the_metadata(cohort) -> Non
     pools = {"q": table["question"].value_counts().to_dict()}
     objective = StratifiedObjective(lambda batch: torch.zeros(len(batch), 2), pools)
     batch = TableBatches(cohort, table)(np.arange(60))
-    asked = objective._asked_in_words(batch, torch.linspace(0, 0.99, 60)).question
+    asked = objective.words.at(batch, torch.linspace(0, 0.99, 60)).question
     bare = [a.removeprefix(f"{m} ") if m else a for a, m in zip(asked, batch.metadata, strict=True)]
     assert all(a.startswith(m) for a, m in zip(asked, batch.metadata, strict=True))
     assert set(bare) <= set(table["question"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causalecg.benchmark.leaderboard.record import CellRecord, cell_path
+from causalecg.benchmark.regimes import REGIMES
 from causalecg.benchmark.regimes import regime as find_regime
 
 if TYPE_CHECKING:
@@ -61,7 +62,11 @@ def run_evidence_cell(plan: EvidencePlan, out: Path, regime: str, arm: str, seed
     from causalecg.benchmark.t0.evaluation import measured, reader_of, truths
     from causalecg.benchmark.t0.training import NoRows, train
 
-    law = law_of(plan, regime)
+    law, path = law_of(plan, regime), cell_path(out, regime, arm, seed)
+    for twin in regimes_alike(plan, regime):
+        if cell_path(out, twin, arm, seed).exists():
+            replace(CellRecord.read(cell_path(out, twin, arm, seed)), regime=regime, truths=truths(law)).write(path)
+            return path
     parsed = EvidenceArm.parse(arm)
     card = adjuster_class(parsed.adjuster).card
     adjusts = "severity" in card.needs and not parsed.placebo
@@ -92,9 +97,15 @@ def run_evidence_cell(plan: EvidencePlan, out: Path, regime: str, arm: str, seed
         certificate=verdict,
         items=None if items is None else items.rename_axis("item").reset_index(),
     )
-    path = cell_path(out, regime, arm, seed)
     record.write(path)
     return path
+
+
+def regimes_alike(plan: EvidencePlan, regime: str) -> list[str]:
+    """Other regimes whose patients and questions are the same at this tier, which does not know in whose words a topic
+    is told (kappa): their cells are the same too."""
+    found = {name: replace(law_of(plan, name), kappa=None) for name in REGIMES}
+    return [name for name, law in found.items() if name != regime and law == found[regime]]
 
 
 def law_of(plan: EvidencePlan, regime: str) -> Law:

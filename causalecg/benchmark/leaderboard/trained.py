@@ -69,6 +69,7 @@ def fill_simulated(
                 items=items,
                 test_items=test_items,
                 twins=min(test_items, TWIN_SETS),
+                train_twins=items if _asks_for_twins(grid.arms) else 0,
                 anti=not law.style_effect,
                 processes=processes,
                 progress=progress,
@@ -102,6 +103,14 @@ def fill_statements(
     )  # fmt: skip
     _compared(out, "t2", "statements", cohort, grid, settings, audit_items, processes, progress, None)
     return grid
+
+
+def _asks_for_twins(arms: Sequence[str]) -> bool:
+    """Whether an arm learns from the training items' twins."""
+    from adjusters.registry import adjuster_class
+    from causalecg.training.arms import Arm
+
+    return any("train_twins" in adjuster_class(Arm.parse(arm).adjuster).card.further_splits for arm in arms)
 
 
 def _grid(regimes: Sequence[str], arms: Sequence[str], seeds: int) -> Grid:

@@ -41,6 +41,8 @@ ITERATIONS, ROUNDS, MEMORY = 20, 40, 150
 #: A stage has converged where no derivative of the mean loss is larger.
 TOLERANCE = 1e-5
 _RATE = 0.1
+#: Split of the training items' twins, for adjusters whose card asks for it.
+TWINS = "train_twins"
 
 
 class NoRows(InputError):
@@ -109,6 +111,17 @@ def training_tables(law: Law, arm: EvidenceArm, world: World, items: int) -> tup
     return items_of(seen, rows[:kept], names[0]), items_of(seen, rows[items:], names[1])
 
 
+def with_twins(table: pd.DataFrame, world: World) -> tuple[pd.DataFrame, np.ndarray]:
+    """Training rows with a twin of each behind them, in split :data:`TWINS`: the finding set to what it was not, the same
+    noise and words; and (2 patients, 2) the evidence of all patients and of their twins."""
+    rows = np.arange(len(table))
+    flipped = world.do(finding=1 - world.finding)
+    twins = items_of(flipped, rows, TWINS).assign(
+        twin_of=table["item_id"].to_numpy(), ecg_ids=[[f"e{len(world) + i:06d}"] for i in rows]
+    )
+    return pd.concat([table, twins], ignore_index=True), np.concatenate([world.evidence, flipped.evidence])
+
+
 def train(
     law: Law,
     arm: EvidenceArm,
@@ -126,6 +139,9 @@ def train(
     world = training_world(law, items, valid, seed)
     fit_rng, rewrite_rng, attach_rng, placebo_rng = np.random.default_rng([seed, 2]).spawn(4)
     table, valid_table = training_tables(law, arm, world, items)
+    evidence = world.evidence
+    if TWINS in adjuster_class(arm.adjuster).card.further_splits:
+        table, evidence = with_twins(table, world)
     found = arm.make()
     refuse_test_splits(table)
     found.fit(table, estimand, rng=fit_rng)
@@ -138,7 +154,7 @@ def train(
     def make_scorer() -> EvidenceScorer:
         return EvidenceScorer(law.shortcuts, words, fit)
 
-    make_batch = _AsSeen(EvidenceBatches(world.evidence), arm)
+    make_batch = _AsSeen(EvidenceBatches(evidence), arm)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         objective = found.attach(make_scorer(), new_scorer=variants(make_scorer), rng=attach_rng).double()

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from causalecg.benchmark.leaderboard.evidence import EvidencePlan, declared_estimand, regimes_alike, run_evidence_cell
 from causalecg.benchmark.leaderboard.record import MEASURES, CellRecord, cell_path
 from causalecg.benchmark.leaderboard.run import Grid, chosen_regimes, claim
 from causalecg.benchmark.leaderboard.summary import summarise
@@ -153,3 +154,17 @@ def test_the_command_says_what_it_needs(tmp_path: Path) -> None:
         result = CliRunner().invoke(build_app(), ["compare", *arguments, "--out", str(tmp_path / "o")])
         assert result.exit_code != 0
         assert sentence in result.output + str(result.exception)
+
+
+def test_regimes_alike_share_a_cell(tmp_path: Path) -> None:
+    """R7 is R3 in other words, which this tier does not know: the same patients, the same items, trained or copied."""
+    plan = EvidencePlan(0.99, 200, 200, 300, "spline", declared_estimand())
+    assert regimes_alike(plan, "R7") == ["R3"]
+    assert regimes_alike(plan, "R1") == []
+    paths = [
+        run_evidence_cell(plan, tmp_path / out, r, "none", 0) for out, r in (("a", "R3"), ("a", "R7"), ("b", "R7"))
+    ]
+    first, copied, trained = map(CellRecord.read, paths)
+    assert (copied.regime, copied.truths) == (trained.regime, trained.truths)
+    pd.testing.assert_frame_equal(copied.items, trained.items)
+    pd.testing.assert_frame_equal(copied.items, first.items)

@@ -1,0 +1,74 @@
+"""Modality dropout with abstention: a share of the rows is shown again without any ECG, to be answered by an abstention.
+
+Dropping a modality at random while the target stays the true answer (as in ModDrop, Neverova et al. 2016) trains the
+question-only shortcut on purpose; there is no option for it. The abstention is a further candidate of every training
+row, so that it is learned when not to give it as well. At prediction the candidates are the item's own, as ever.
+
+What is learned from the added rows is to notice that the ECG is missing. They leave the answers to rows that have one
+as they were: where an ECG is there, the wording predicts the answer as before. This makes abstention right; it is no
+adjustment for confounding, and on the benchmark gains nothing of the kind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from adjusters.contract import Adjuster, Card, ContractError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Dropped = Literal["ecg", "nothing"]
+
+ABSTAIN = "cannot answer without the ECG"
+
+
+class ModalityDropout(Adjuster):
+    """Adds rows without an ECG whose answer is an abstention.
+
+    Args:
+        share: of the training rows that are added again, in (0, 1].
+        answer: the abstention, a candidate of every training row. In kind "set" it is the whole answer.
+        drop: "ecg", or "nothing": the added rows keep their ECG and their answer, and the abstention is never right.
+
+    Raises ContractError where the abstention is among the candidates already.
+    """
+
+    card = Card(
+        summary="Modality dropout: without an ECG the right answer is to abstain.",
+        uses=("rewrite",),
+        extra_passes=(1, 0),
+        consistent_when="never by itself: it leaves P(A | E, Q) as it is wherever there is an ECG",
+        fails_when="everywhere the wording is confounded (R1); it teaches to abstain and not to read the ECG",
+        source="Neverova et al. 2016 (ModDrop), with an abstention for a target",
+        placebo={"drop": "nothing"},
+    )
+
+    def __init__(self, share: float = 0.5, answer: str = ABSTAIN, drop: Dropped = "ecg") -> None:
+        if not 0 < share <= 1:
+            raise ContractError(f"modality_dropout's share must lie above 0 and be at most 1, not {share}")
+        if not isinstance(answer, str) or not answer.strip():
+            raise ContractError("modality_dropout's answer must be a text to abstain with, not an empty one")
+        if drop not in get_args(Dropped):
+            raise ContractError(f"modality_dropout's drop is ecg or nothing, not '{drop}'")
+        self.share = share
+        self.answer = answer
+        self.drop = drop
+
+    def rewrite(self, table: pd.DataFrame, *, rng: np.random.Generator) -> pd.DataFrame:
+        import pandas as pd
+
+        for item, names in zip(table["item_id"], table["candidates"], strict=True):
+            if self.answer in names:
+                raise ContractError(
+                    f"modality_dropout: '{self.answer}' is a candidate of item {item} already; choose another answer "
+                    "to abstain with"
+                )
+        rows = table.assign(candidates=[[*names, self.answer] for names in table["candidates"]])
+        again = np.sort(rng.choice(len(table), max(1, round(self.share * len(table))), replace=False))
+        added = rows.iloc[again].assign(item_id=[f"{item}~again" for item in table["item_id"].to_numpy()[again]])
+        if self.drop == "ecg":
+            added = added.assign(ecg_ids=[[] for _ in again], answer=[[self.answer] for _ in again])
+        return pd.concat([rows, added], ignore_index=True)

@@ -1,0 +1,143 @@
+"""log P(answer | view of the question) for the candidates of a batch, out of a table that is kept.
+
+Where the prior is a model's, that is filled once per question: a prior never changes while the scorer learns beside it,
+so the scorer's training needs no further pass of a language model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adjusters.contract import Batch, Scorer, log_probabilities
+from adjusters.shortcut_model.bias_view import CODE
+
+
+class AnswerPrior(nn.Module):
+    """A table of log-probabilities ("one") or log-odds ("set").
+
+    Args:
+        table: (codes, answers + 1); the last column is for candidates that are none of ``answers``.
+        answers: the texts that the other columns stand for.
+    """
+
+    table: Tensor
+
+    def __init__(self, table: np.ndarray, answers: Sequence[str]) -> None:
+        super().__init__()
+        self.place = {name: i for i, name in enumerate(answers)}
+        self.register_buffer("table", torch.as_tensor(table, dtype=torch.float32), persistent=False)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(batch, candidates) log-probabilities over the item's candidates ("one") or log-odds ("set"), by the batch's
+        column of codes; zero at padding, so that it can be added to scores."""
+        found = self.table[batch.columns[CODE].unsqueeze(1), self.positions(batch)]
+        return normalised(found, batch)
+
+    def positions(self, batch: Batch) -> Tensor:
+        """(batch, candidates) int64 column of each candidate; that of strangers at padding."""
+        return candidate_places(batch, self.place)
+
+
+def normalised(scores: Tensor, batch: Batch) -> Tensor:
+    """Scores as log-probabilities over the item's candidates ("one"); as they are ("set"). Zero at padding."""
+    found = log_probabilities(scores, batch) if batch.kind == "one" else scores
+    return found.masked_fill(batch.padding, 0.0)
+
+
+def candidate_places(batch: Batch, place: dict[str, int]) -> Tensor:
+    """(batch, candidates) int64 place of each candidate's text, ``len(place)`` where it has none and at padding."""
+    width, other = batch.candidate_ids.shape[1], len(place)
+    row = {
+        names: [place.get(name, other) for name in names] + [other] * (width - len(names))
+        for names in set(batch.candidates)
+    }
+    return torch.tensor([row[names] for names in batch.candidates], device=batch.candidate_ids.device)
+
+
+class QuestionPrior(nn.Module):
+    """What a scorer says that is shown the question alone: not the ECG, nor what stands before the question.
+
+    The question is that of the batch's code; questions and candidates that a batch has several times are scored once.
+
+    Args:
+        scorer: a "question_only" one.
+        texts: (codes,) the question behind each code, ``None`` = not known.
+        fallback: (codes, answers + 1) what is said where the question is not known.
+        answers: see :class:`AnswerPrior`.
+    """
+
+    cached: Tensor
+    known: Tensor
+
+    def __init__(
+        self, scorer: Scorer, texts: Sequence[str | None], fallback: np.ndarray, answers: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.scorer = scorer
+        self.texts = tuple(texts)
+        self.place = {name: i for i, name in enumerate(answers)}
+        self.register_buffer("cached", torch.as_tensor(fallback, dtype=torch.float32))
+        self.register_buffer("known", torch.zeros(fallback.shape, dtype=torch.bool))
+        self.forget()
+
+    def forget(self) -> None:
+        """To be called when the scorer has changed: all but the fallback is to be scored again."""
+        unknown = torch.tensor([text is None for text in self.texts], device=self.known.device)
+        self.known.copy_(unknown.unsqueeze(1).expand_as(self.known))
+
+    def scores(self, batch: Batch) -> Tensor:
+        """(batch, candidates) the scorer's scores, differentiable."""
+        asked = as_dealt(batch, self.texts)
+        place: dict[tuple[str | None, tuple[str, ...]], int] = {}
+        first: list[int] = []
+        at = []
+        for row, key in enumerate(zip(asked.question, batch.candidates, strict=True)):
+            if key not in place:
+                place[key] = len(first)
+                first.append(row)
+            at.append(place[key])
+        found = self.scorer(asked.select(first))
+        return found[torch.tensor(at, device=found.device)]
+
+    def forward(self, batch: Batch) -> Tensor:
+        """As :meth:`AnswerPrior.forward`; without gradient. Scores what has not been scored yet, and keeps it."""
+        code, at = batch.columns[CODE].unsqueeze(1), candidate_places(batch, self.place)
+        new = (~self.known[code, at] & ~batch.padding).any(1)
+        found = self.cached[code, at]
+        if new.any():
+            found = found.clone()
+            rows = torch.nonzero(new).squeeze(1)
+            part = batch.select(rows)
+            scores = self._without_learning(part).to(found.dtype)
+            found[rows] = scores
+            there = ~part.padding & (at[rows] < len(self.place))
+            codes = code[rows].expand_as(scores)
+            self.cached[codes[there], at[rows][there]] = scores[there]
+            self.known[codes[there], at[rows][there]] = True
+        return normalised(found, batch)
+
+    def _without_learning(self, batch: Batch) -> Tensor:
+        scorer, learning = self.scorer, self.training
+        if isinstance(scorer, nn.Module):
+            scorer.eval()
+        with torch.no_grad():
+            found = self.scores(batch)
+        if isinstance(scorer, nn.Module):
+            scorer.train(learning)
+        return found
+
+
+def as_dealt(batch: Batch, texts: Sequence[str | None]) -> Batch:
+    """The batch asked the questions behind its codes, with nothing before them."""
+    asked = tuple(texts[code] for code in batch.columns[CODE].tolist())
+    return batch.replace(question=asked, metadata=(), topic=())
+
+
+def added(scores: Tensor, offset: Tensor, batch: Batch) -> Tensor:
+    """Scores plus an offset; -inf at padding."""
+    filled = scores.masked_fill(batch.padding, 0.0) + offset.to(scores.dtype)
+    return filled.masked_fill(batch.padding, float("-inf"))

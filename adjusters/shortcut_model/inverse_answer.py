@@ -1,0 +1,108 @@
+"""Loss weights under which a view of the question tells nothing of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from adjusters.contract import Card, ContractError
+from adjusters.shortcut_model.bias_view import BiasView
+from adjusters.shortcut_model.prior_based import PriorBased
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from structural_models.estimand import Estimand
+
+
+class InverseAnswer(PriorBased):
+    """Each row weighs the inverse of how expected its answer was.
+
+        weight       P(A | T) / P(A | view, T) at the true answer, mean one
+        prediction   softmax(z) of the scorer so trained
+
+    With ``restore_prior=False``, as published, the weight is 1 / P(A | view, T), under which all answers are equally
+    frequent. The prior is of counts: weights are a matter of the table. In items of kind "set" the probability of an
+    answer is the product of its candidates' own.
+
+    Args:
+        clip: weights above it are set to it; below one, the quantile (over the rows) to clip at. See
+            :class:`PriorBased` for the other options.
+
+    Learned further: ``scale_``, the mean before scaling, and ``largest_``, the scaled weight to clip at (0 = no clip).
+    """
+
+    card = Card(
+        summary="Loss weights 1/P(answer | shortcut), under which the shortcut tells nothing of the answer.",
+        uses=("weights",),
+        bias_view="style, template, type or question",
+        consistent_when="the ECG is independent of the view given answer and topic, and the view is no cause of the answer",
+        fails_when="few rows break the shortcut: they carry nearly all the weight (rho near one), and are memorised; and "
+        "where the product of experts fails",
+        source="Do et al. 2024 (arXiv 2402.03577); with the answers' frequencies restored",
+    )
+
+    prior = "counts"
+    scale_: float
+    largest_: float
+
+    def __init__(
+        self,
+        bias_view: BiasView = "style",
+        by: str | None = "topic",
+        restore_prior: bool = True,
+        clip: float | None = None,
+        smoothing: float = 1.0,
+        folds: int = 10,
+    ) -> None:
+        if clip is not None and not clip > 0:
+            raise ContractError(f"inverse_answer's clip must be a positive weight, or a quantile below one, not {clip}")
+        self.bias_view = bias_view
+        self.by = by
+        self.restore_prior = restore_prior
+        self.clip = clip
+        self.smoothing = smoothing
+        self.folds = folds
+        self.check_options("inverse_answer")
+
+    def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
+        super().fit(table, estimand, rng=rng)
+        found = self._unscaled(table)
+        self.scale_, self.largest_ = float(found.mean()), 0.0
+        if self.clip is not None:
+            self.largest_ = self.clip if self.clip >= 1 else float(np.quantile(found / self.scale_, self.clip))
+        return self
+
+    def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
+        return {}
+
+    def weights(self, table: pd.DataFrame) -> np.ndarray:
+        found = self._unscaled(table) / self.scale_
+        if self.largest_:
+            found = np.minimum(found, self.largest_)
+        return np.asarray(found / found.mean(), dtype=np.float64)
+
+    def _unscaled(self, table: pd.DataFrame) -> np.ndarray:
+        """(rows,) float64 P(A | T) / P(A | view, T), or 1 / P(A | view, T)."""
+        counts = self.counts()
+        given_view, given_topic = counts.tables(self.smoothing)
+        place = {name: i for i, name in enumerate(counts.answers)}
+        codes = self.codes.of(table, self._columns(table))
+        found = np.empty(len(table))
+        rows = zip(codes, table["kind"], table["candidates"], table["answer"], strict=True)
+        for row, (code, kind, names, answer) in enumerate(rows):
+            at = [place.get(name, len(place)) for name in names]
+            true = np.array([name in set(answer) for name in names])
+            found[row] = -_log_probability(given_view[code, at], true, kind)
+            if self.restore_prior:
+                found[row] += _log_probability(given_topic[code, at], true, kind)
+        return np.exp(found)
+
+
+def _log_probability(scores: np.ndarray, true: np.ndarray, kind: str) -> float:
+    """Of an answer, by log-probabilities ("one") or log-odds ("set") of its (candidates,)."""
+    if kind == "one":
+        return float(np.logaddexp.reduce(scores[true]) - np.logaddexp.reduce(scores))
+    return -float(np.logaddexp(0, np.where(true, -scores, scores)).sum())

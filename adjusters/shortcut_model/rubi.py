@@ -1,0 +1,180 @@
+"""RUBi: scores are masked, in training, by what a branch on the question alone makes of each answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adjusters.contract import (
+    Adjuster,
+    Batch,
+    Card,
+    ContractError,
+    HasFeatureDim,
+    HasFeatures,
+    LossTerms,
+    NewScorer,
+    Objective,
+    Scorer,
+    negative_log_likelihood,
+    weighted_mean,
+)
+from adjusters.shortcut_model.answer_prior import as_dealt, candidate_places
+from adjusters.shortcut_model.bias_view import CODE, Codes, ViewColumns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from structural_models.estimand import Estimand
+
+
+class RUBi(Adjuster):
+    """Trains masked scores beside a question-only branch, and predicts without the mask.
+
+        q            features of the question, without gradient into the encoder that gave them
+        loss         L(z * sigmoid(c1(q)), A) + question_weight * L(c2(c1(q)), A)
+        prediction   z
+
+    c1 is a perceptron with two hidden layers and a place for every answer of the training table, c2 is linear; a
+    candidate that has no place is not masked. z is centred over the item's candidates before it is masked ("one"; our
+    scorers give log-likelihoods, where a mask would favour long answers), or taken as it is ("set", where zero is
+    even).
+
+    The question is the bare one, found by its code: nothing that stands before it is seen.
+
+    Args:
+        question_weight: > 0.
+        hidden: width of c1's layers.
+
+    Learned: ``views_`` (a code for each question) and ``answers_``.
+    """
+
+    card = Card(
+        summary="RUBi: scores masked in training by a question-only branch, which is dropped at prediction.",
+        uses=("objective",),
+        bias_view="question",
+        extra_passes=(1, 0),
+        consistent_when="no condition is known under which its optimum is the target",
+        fails_when="the mask can only shrink scores: a shortcut that is nearly sure of its answer (rho near one) is "
+        "learned by the scorer as well; the topic's true effect is masked with the style's",
+        source="Cadene, Dancette, Ben-younes, Cord & Parikh 2019, equations 2 to 4",
+    )
+
+    views_: list[list[str]]
+    answers_: list[str]
+
+    def __init__(self, question_weight: float = 1.0, hidden: int = 64) -> None:
+        if not question_weight > 0:
+            raise ContractError(f"rubi's question_weight must be positive, not {question_weight}")
+        if not isinstance(hidden, int) or hidden < 1:
+            raise ContractError(f"rubi's hidden must be a whole number of units, at least 1, not {hidden}")
+        self.question_weight = question_weight
+        self.hidden = hidden
+
+    def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
+        super().fit(table, estimand, rng=rng)
+        codes = Codes.seen_in(table, self._columns(table), 1)
+        self.views_ = list(map(list, codes.views))
+        self.answers_ = sorted({name for names in table["candidates"] for name in names})
+        return self
+
+    def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
+        return {CODE: Codes(self.views_).of(table, self._columns(table))}
+
+    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> RUBiObjective:
+        if not (isinstance(scorer, HasFeatures) and isinstance(scorer, HasFeatureDim)):
+            raise ContractError(
+                f"rubi needs a scorer with question features and feature_dim, which {type(scorer).__name__} lacks; use "
+                "product_of_experts with bias_view=question"
+            )
+        branch = QuestionBranch(scorer.feature_dim("question"), self.hidden, len(self.answers_), rng)
+        return RUBiObjective(scorer, branch, Codes(self.views_).texts, self.answers_, self.question_weight)
+
+    def _columns(self, table: pd.DataFrame) -> ViewColumns:
+        return ViewColumns.of("rubi", table, self.estimand_, "question", None)
+
+
+class QuestionBranch(nn.Module):
+    """c1, whose output masks, and c2, whose output answers."""
+
+    def __init__(self, dim: int, hidden: int, answers: int, rng: np.random.Generator) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**31)))
+            self.mask = nn.Sequential(
+                nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, answers)
+            )
+            self.answer = nn.Linear(answers, answers)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(questions, dim) -> the mask's logits and the answers' scores, each (questions, answers)."""
+        mask = self.mask(features.to(self.answer.weight.dtype))
+        return mask, self.answer(mask)
+
+
+class RUBiObjective(Objective):
+    """See :class:`RUBi`.
+
+    Args:
+        texts: (codes,) the question behind each code; ``None`` = not known, and withheld.
+        answers: the branch's places.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        branch: QuestionBranch,
+        texts: Sequence[str | None],
+        answers: Sequence[str],
+        question_weight: float,
+    ) -> None:
+        super().__init__(scorer)
+        self.branch = branch
+        self.texts = tuple(texts)
+        self.place = {name: i for i, name in enumerate(answers)}
+        self.question_weight = question_weight
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(batch,) loss of the masked scores, and of the question-only branch."""
+        mask, question_only = self._of_question(batch)
+        masked = centred(self.scorer(batch), batch)
+        masked = (masked * torch.sigmoid(mask).to(masked.dtype)).masked_fill(batch.padding, float("-inf"))
+        question_only = question_only.masked_fill(batch.padding, float("-inf"))
+        return negative_log_likelihood(masked, batch), negative_log_likelihood(question_only, batch)
+
+    def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
+        per_item = self.validation_loss(batch)
+        return LossTerms(weighted_mean(per_item, batch), per_item.detach())
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        """What is minimised: the prediction leaves out, on purpose, what would serve on biased rows."""
+        masked, question_only = self.losses(batch)
+        return masked + self.question_weight * question_only.to(masked.dtype)
+
+    def _of_question(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(batch, candidates) mask logits, +inf where a candidate has no place, and scores of the answers."""
+        assert isinstance(self.scorer, HasFeatures)
+        asked = as_dealt(batch, self.texts)
+        place: dict[str | None, int] = {}
+        at = torch.tensor([place.setdefault(text, len(place)) for text in asked.question], device=batch.rows.device)
+        first = [asked.question.index(text) for text in place]
+        with torch.no_grad():
+            features = self.scorer.features(asked.select(first).without_ecg(), "question")
+        mask, answer = self.branch(features)
+        candidate = candidate_places(batch, self.place)
+        mask = nn.functional.pad(mask, (0, 1), value=float("inf"))
+        answer = nn.functional.pad(answer, (0, 1), value=0.0)
+        return mask[at.unsqueeze(1), candidate], answer[at.unsqueeze(1), candidate]
+
+
+def centred(scores: Tensor, batch: Batch) -> Tensor:
+    """Scores less their mean over the item's candidates ("one"), or as they are ("set"). Zero at padding."""
+    filled = scores.masked_fill(batch.padding, 0.0)
+    if batch.kind == "set":
+        return filled
+    count = (~batch.padding).sum(1, keepdim=True)
+    return (filled - filled.sum(1, keepdim=True) / count).masked_fill(batch.padding, 0.0)
