@@ -70,6 +70,7 @@ _CONTENT = Elsewhere("R9", "style", "wording settles 20 %")
 _VISIBLE = Elsewhere("R2", "ecg", "severity in the ECG")
 _PAST = Elsewhere("R0", "style", "severity past the ECG")
 _NONE = Elsewhere("R8", "style", "no confounding")
+_UNSEEN = Elsewhere("R1", "style", "base", options="bias_view=question")
 _SITES = Elsewhere("R1", "style", "sites of other q", options="", dials=(("q", (0.995, 0.7)),))
 
 #: name -> the last panels.
@@ -86,11 +87,11 @@ ELSEWHERE: dict[str, tuple[Elsewhere, ...]] = {
     "inverse_answer": (_TOPIC_SEEN,),
     "rubi": (_TOPIC,),
     "effect_subtraction": (_TOPIC,),
-    "lff": (_NONE,),
+    "lff": (_UNSEEN, _NONE),
     "rebias": (_TOPIC,),
     "group_dro": (_TOPIC,),
     "group_weights": (_TOPIC,),
-    "jtt": (_NONE,),
+    "jtt": (_UNSEEN, _NONE),
     "last_layer_refit": (_TOPIC,),
     "irm": (_SITES,),
     "vrex": (_SITES,),
