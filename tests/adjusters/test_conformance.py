@@ -16,6 +16,12 @@ CASES = [
     ("ipw", {"overlap": True}),
     ("ipw", {"stabilised": False, "clip": 0.95, "by": None}),
     ("stratified", {"epochs": 0}),
+    pytest.param("product_of_experts", {"bias_view": "question"}, marks=pytest.mark.slow),
+    pytest.param("learned_mixin", {"bias_view": "question", "restore_prior": False}, marks=pytest.mark.slow),
+    pytest.param("inverse_answer", {"restore_prior": False, "clip": 0.95}, marks=pytest.mark.slow),
+    pytest.param("effect_subtraction", {"reference": "constant", "fusion": "hm"}, marks=pytest.mark.slow),
+    pytest.param("effect_subtraction", {"reference": "noise", "plausibility": 0.1}, marks=pytest.mark.slow),
+    pytest.param("effect_subtraction", {"reference": "mean", "told": "nothing"}, marks=pytest.mark.slow),
 ]
 
 
