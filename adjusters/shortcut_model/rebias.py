@@ -95,7 +95,9 @@ class ReBias(Adjuster):
             ("layer", layer, ("scores", "fused")),
         ):
             if value not in choices:
-                raise ContractError(f"rebias's {option} must be {', '.join(choices[:-1])} or {choices[-1]}, not {value}")
+                raise ContractError(
+                    f"rebias's {option} must be {', '.join(choices[:-1])} or {choices[-1]}, not {value}"
+                )
         if not isinstance(rows, int) or rows < FEWEST:
             raise ContractError(f"rebias's rows must be a whole number, at least {FEWEST}, not {rows}")
         self.strength = strength
@@ -175,7 +177,7 @@ class ReBiasObjective(Objective):
             scores, f = self._seen(self.scorer, batch)
         with torch.set_grad_enabled(part == "g"):
             partner_scores, g = self._seen(self.partner, self._asked(batch))
-        found = dependence(f[at], g[at], self._classes(batch)[at], self.measure)
+        found = dependence(f[at], g[at], self._classes(batch, at), self.measure)
         sign, learning = (-1.0, partner_scores) if part == "g" else (1.0, scores)
         per_item = negative_log_likelihood(learning, batch)
         return LossTerms(weighted_mean(per_item, batch) + sign * self.strength * found, per_item.detach())
@@ -187,8 +189,8 @@ class ReBiasObjective(Objective):
         """f's own loss, dependence included: each row's likelihood, and what the batch's first rows depend alike."""
         scores, f = self._seen(self.scorer, batch)
         _, g = self._seen(self.partner, self._asked(batch))
-        at = slice(0, self.rows)
-        found = dependence(f[at], g[at], self._classes(batch)[at], self.measure)
+        at = torch.arange(min(len(batch), self.rows), device=batch.rows.device)
+        found = dependence(f[at], g[at], self._classes(batch, at), self.measure)
         return negative_log_likelihood(scores, batch) + self.strength * found
 
     def _asked(self, batch: Batch) -> Batch:
@@ -211,23 +213,23 @@ class ReBiasObjective(Objective):
         order = torch.randperm(n).to(self.drawn.device)
         return order[(self.drawn + torch.arange(min(n, self.rows), device=self.drawn.device)) % n]
 
-    def _classes(self, batch: Batch) -> Tensor:
-        """(batch,) int64 code of what the dependence is measured within."""
-        n, device = len(batch), batch.answer.device
+    def _classes(self, batch: Batch, at: Tensor) -> Tensor:
+        """(rows,) int64 code of what the dependence is measured within, of the rows at these positions."""
         if self.given == "nothing":
-            return torch.zeros(n, dtype=torch.long, device=device)
-        rows, names, _ = by_answer(batch)
-        true = torch.zeros(n, names + 1, dtype=torch.long, device=device)
-        true.scatter_(1, rows, batch.answer.long())
+            return torch.zeros_like(at)
+        where, names, _ = by_answer(batch)
+        true = torch.zeros(len(at), names + 1, dtype=torch.long, device=at.device)
+        true.scatter_(1, where[at], batch.answer[at].long())
         true[:, names] = 0
         if self.given == "answer_and_topic" and batch.topic:
             place: dict[str, int] = {}
-            true[:, names] = torch.tensor([place.setdefault(topic, len(place)) for topic in batch.topic], device=device)
+            topics = [place.setdefault(batch.topic[i], len(place)) for i in at.tolist()]
+            true[:, names] = torch.tensor(topics, device=at.device)
         return true.unique(dim=0, return_inverse=True)[1]
 
 
 def score_features(scores: Tensor, batch: Batch) -> Tensor:
-    """(batch, answers) scores under the answers that occur in the batch; zero for those that are not a row's candidates.
+    """(batch, answers) scores under the answers that occur in the batch; zero for those that are not candidates.
 
     "one": less the mean of the item's candidates, as its scores need not be normalised. "set": the log-odds.
     """
