@@ -65,9 +65,9 @@ class LearningFromFailure(Adjuster):
         extra_passes=(1, 0),
         consistent_when="the shortcut is learned sooner than the ECG, and rows that break it are not merely noise",
         fails_when=(
-            "the partner learns the ECG as soon as the shortcut: its failures are then unclear ECGs, the debiased model "
-            "learns those, finds all others hard and is given ever less of them, until it answers the opposite (R8); "
-            "with the question alone as partner, a true effect of the topic is taken for bias (R3)"
+            "the partner learns the ECG as soon as the shortcut: its failures are then unclear ECGs; the debiased "
+            "model learns them, finds all others hard and is given ever less of them, until it answers the opposite "
+            "(R8); with the question alone as partner, a true effect of the topic is taken for bias (R3)"
         ),
         source="Nam, Cha, Ahn, Lee & Shin 2020, algorithm 1, with the smoothing and scaling of the released code",
     )

@@ -53,11 +53,11 @@ class ReBias(Adjuster):
     """Independence of a partner that sees the question alone.
 
     Args:
-        strength: weight of the dependence in both losses, above 0; 1 in the paper, where nothing is conditioned on.
-        dependence: "hsic", or "cka", which is HSIC relative to how much either varies.
+        strength: weight of the dependence in both losses, above 0. In the paper it is 1.
+        dependence: "hsic" (the paper), or "cka", which is HSIC relative to how much either varies.
         given: within what the dependence is measured: "nothing" (the paper), "answer", "answer_and_topic".
         layer: what is to be independent: "scores" over the candidates, which works with any scorer, or the "fused"
-            features (the paper), which must be learned ones.
+            features (the paper); where those are not learned, their dependence cannot change.
         rows: how many rows of a batch a dependence is measured on, at least 4. Its cost is their square.
 
     The partner is asked by the column ``question_code`` with the training question of that code, and a row of another
@@ -69,10 +69,11 @@ class ReBias(Adjuster):
         uses=("objective",),
         bias_view="question",
         extra_passes=(3, 0),
-        consistent_when="ECG and wording are independent given what is conditioned on, and rows that break it abound",
+        consistent_when="ECG and wording are independent given what is conditioned on",
         fails_when=(
-            "few rows break the shortcut: the dependence within answers is then of the order of their share squared; "
-            "given nothing or the answer alone, a true effect of the topic is taken away (R3)"
+            "few rows break the shortcut: the dependence that is left to be measured within answers falls with the "
+            "square of their share, and a batch may hold none of them; given the answer alone, or nothing, a true "
+            "effect of the topic is taken away with the wording's (R3)"
         ),
         source="Bahng, Chun, Yun, Choo & Oh 2020, equation 5; HSIC_1 of Song et al. 2012; conditioning is ours",
     )
@@ -82,8 +83,8 @@ class ReBias(Adjuster):
     def __init__(
         self,
         strength: float = 1.0,
-        dependence: Measure = "hsic",
-        given: Given = "answer",
+        dependence: Measure = "cka",
+        given: Given = "answer_and_topic",
         layer: Layer = "scores",
         rows: int = 128,
     ) -> None:
