@@ -182,7 +182,7 @@ class LearningFromFailureObjective(Objective):
 
 
 def generalised_cross_entropy(scores: Tensor, batch: Batch, q: float) -> Tensor:
-    """(batch,) (1 - p^q) / q of the probability p of the truth (Zhang & Sabuncu 2018, equation 6).
+    """(batch,) (1 - p^q) / q of the probability p of the truth (Zhang & Sabuncu 2018).
 
     "one": of the true candidate. "set": of whether a candidate is true, summed over the item's candidates.
     """
@@ -194,6 +194,6 @@ def generalised_cross_entropy(scores: Tensor, batch: Batch, q: float) -> Tensor:
 
 
 def relative_difficulty(biased: Tensor, debiased: Tensor) -> Tensor:
-    """b / (b + d); a half where both are zero (Nam et al. 2020, section 3.2)."""
+    """b / (b + d); a half where both are zero (Nam et al. 2020)."""
     total = biased + debiased
     return torch.where(total > 0, biased / torch.where(total > 0, total, 1.0), 0.5)

@@ -16,6 +16,9 @@ CASES = [
     ("ipw", {"overlap": True}),
     ("ipw", {"stabilised": False, "clip": 0.95, "by": None}),
     ("stratified", {"epochs": 0}),
+    pytest.param("jtt", {"bias_view": "question", "upweight": 20.0}, marks=pytest.mark.slow),
+    pytest.param("lff", {"bias_view": "question", "smoothing": 0.0}, marks=pytest.mark.slow),
+    pytest.param("rebias", {"layer": "fused", "dependence": "hsic", "given": "nothing"}, marks=pytest.mark.slow),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The unbiased HSIC as a mean over quadruples (Song et al. 2012, equation 4), and ReBias's losses (Bahng et al. 2020)."""
+"""The unbiased HSIC as a mean over quadruples (Song et al. 2012), and ReBias's losses (Bahng et al. 2020)."""
 
 from __future__ import annotations
 
