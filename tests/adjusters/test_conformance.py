@@ -41,6 +41,9 @@ CASES = [
     pytest.param("effect_subtraction", {"reference": "constant", "fusion": "hm"}, marks=pytest.mark.slow),
     pytest.param("effect_subtraction", {"reference": "noise", "plausibility": 0.1}, marks=pytest.mark.slow),
     pytest.param("effect_subtraction", {"reference": "mean", "told": "nothing"}, marks=pytest.mark.slow),
+    pytest.param("jtt", {"bias_view": "question", "upweight": 20.0}, marks=pytest.mark.slow),
+    pytest.param("lff", {"bias_view": "question", "smoothing": 0.0}, marks=pytest.mark.slow),
+    pytest.param("rebias", {"layer": "fused", "dependence": "hsic", "given": "nothing"}, marks=pytest.mark.slow),
 ]
 
 
