@@ -27,7 +27,7 @@ def test_names_options_and_cards() -> None:
     ("name", "options", "says"),
     [
         ("backdor", {}, "did you mean 'backdoor'"),
-        ("zzz", {}, "there are backdoor, ipw, none, stratified"),
+        ("zzz", {}, "there are .*backdoor, .*ipw, .*none, .*stratified"),
         ("ipw", {"clp": 2}, "no option 'clp'; its options are stabilised, clip"),
         ("none", {"x": 1}, "it has no options"),
         ("ipw", {"clip": -1}, "must be a positive weight"),
