@@ -84,8 +84,8 @@ class LastLayerRefit(GroupAdjuster):
         consistent_when="the features of ordinary training hold the finding, and the balanced validation rows, which "
         "are learned from, have the answers that do(Q) would give",
         fails_when="the features have lost the finding; with draws or weights, few rows break the shortcut, or the "
-        "question has an effect of its own (R3); with wordings, the style has one (R9); a new head costs something where "
-        "nothing was wrong (R8)",
+        "question has an effect of its own (R3); with wordings, the style has one (R9); a new head costs something "
+        "where nothing was wrong (R8)",
         source="Kirichenko et al. 2023, section 5; wordings: ours",
         placebo={"own_words": True},
     )
