@@ -11,4 +11,5 @@ class NoAdjustment(Adjuster):
     card = Card(
         summary="No adjustment: plain maximum likelihood, the baseline every other strategy is compared with.",
         consistent_when="question and answer share no cause",
+        fails_when="they do (R0 to R7, R9): it learns to go by the wording",
     )

@@ -153,12 +153,13 @@ def toy_cohort(
     items["wording_id"] = [f"{f}-{w}" for f, w in zip(items["style"], which, strict=True)]
     items.insert(0, "item_id", [f"i{i}" for i in range(len(items))])
     if twins:
-        flipped = items.iloc[:train].assign(
+        own = items.iloc[:train]
+        flipped = own.assign(
             split="train_twins",
-            item_id=[f"t{i}" for i in range(train)],
-            twin_of=items["item_id"].iloc[:train],
-            ecg_ids=[[f"e{n + i}"] for i in range(train)],
-            answer=[[ANSWERS[d]] for d in finding[:train]],
+            item_id=own["item_id"].str.replace("i", "t"),
+            twin_of=own["item_id"],
+            ecg_ids=own["ecg_ids"].map(lambda ids: [f"e{n + int(ids[0][1:])}"]),
+            answer=own["answer"].map(lambda answer: [name for name in ANSWERS if name not in answer]),
         )
         items = pd.concat([items, flipped], ignore_index=True)
         change = separation * (1 - 2 * finding[:train, None, None]) * turn[0]

@@ -48,16 +48,16 @@ class CanonicalText(Adjuster):
         per: "question", or "style": one form for each style of a canonical question, so that the style survives.
 
     The table must have the columns ``question`` and ``question_id`` (and ``style``). Learned: ``wordings_``, training
-    text -> canonical text; ``topics_``, training text -> topic, where the table has topics; ``shared_``, texts that several canonical questions have, which go with the one that has them
-    most often.
+    text -> canonical text; ``topics_``, training text -> topic, where the table has topics; ``shared_``, texts that
+    several canonical questions have, which go with the one that has them most often.
     """
 
     card = Card(
         summary="Text canonicaliser: every question in the most frequent wording of its canonical question.",
         uses=("rewrite", "objective", "predict"),
         consistent_when="wordings of a canonical question differ in nuisance only",
-        fails_when="the wording carries content that its question_id does not tell apart (R7 at tier T1), or acts on the "
-        "answer itself (R9); unseen wordings unlike any known one keep their style",
+        fails_when="the wording carries content that its question_id does not tell apart (R7 at tier T1), or acts on "
+        "the answer itself (R9); unseen wordings unlike any known one keep their style",
         source="drop-style bound of the benchmark; nearest wording by TF-IDF (Salton & Buckley 1988)",
         placebo={"per": "style"},
     )

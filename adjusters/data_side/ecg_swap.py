@@ -1,7 +1,7 @@
 """Counterfactual augmentation by ECG swap: the same question of another ECG, whose answer is another.
 
-Item i asks q in wording f_i and has the answer a_i. It keeps its row, with weight P(a_i | q), and gets rows in which the
-same words are asked of the ECG of an item j with the same canonical question and another answer, with weight
+Item i asks q in wording f_i and has the answer a_i. It keeps its row, with weight P(a_i | q), and gets rows in which
+the same words are asked of the ECG of an item j with the same canonical question and another answer, with weight
 1 - P(a_i | q) together. A wording then comes with each answer as often as its canonical question does:
 
     sum over a' of P(a' | f, q) [1(a = a') P(a | q) + 1(a != a') (1 - P(a' | q)) P(a | q) / (1 - P(a' | q))] = P(a | q).
@@ -64,10 +64,11 @@ class EcgSwap(Adjuster):
         summary="ECG swap: each question is also asked of an ECG whose answer is another.",
         uses=("rewrite", "weights"),
         extra_passes=(1, 0),
-        consistent_when="given question and answer the ECG tells nothing of the wording (R1); with answer=any, whenever "
-        "the wording has no effect of its own within a canonical question",
-        fails_when="something else than the finding settles answers: a topic (R3: half of the style effect stays, and the "
-        "topic effect shrinks) or severity (R0, slightly), unless answer=any; the wording itself acts on the answer (R9)",
+        consistent_when="given question and answer the ECG tells nothing of the wording (R1); with answer=any, "
+        "whenever the wording has no effect of its own within a canonical question",
+        fails_when="something else than the finding settles answers, unless answer=any: a topic (R3: half of the style "
+        "effect stays and the topic effect shrinks) or severity (R0, slightly); the wording acts on the answer (R9); "
+        "within=severity, where the answer rarely differs at a severity (R1)",
         source="counterfactual sample synthesis after Chen et al. 2020 (CSS), with weights that keep P(a | q)",
         placebo={"answer": "same"},
     )
@@ -218,12 +219,13 @@ def _cells(table: pd.DataFrame, within: str) -> dict[str, float]:
     import pandas as pd
 
     frame = pd.DataFrame({"q": canonical(table), "s": table[within].astype(str).to_numpy(), "a": answers_of(table)})
-    of_question = frame.groupby(["q", "a"]).size() / frame.groupby("q").size()
-    of_stratum = frame.groupby(["q", "s", "a"]).size() / frame.groupby(["q", "s"]).size()
-    return {
-        _key(q, s, a): float(of_question[q, a] / share)
-        for (q, s, a), share in of_stratum.reorder_levels(["q", "s", "a"]).items()
-    }
+    of_question = frame.groupby(["q", "a"])["s"].transform("size") / frame.groupby("q")["s"].transform("size")
+    of_stratum = frame.groupby(["q", "s", "a"])["s"].transform("size") / frame.groupby(["q", "s"])["s"].transform(
+        "size"
+    )
+    cells = frame.assign(ratio=of_question / of_stratum).drop_duplicates(["q", "s", "a"])
+    keys = [_key(*cell) for cell in zip(cells["q"], cells["s"], cells["a"], strict=True)]
+    return dict(sorted(zip(keys, cells["ratio"].tolist(), strict=True)))
 
 
 def _key(*parts: str) -> str:

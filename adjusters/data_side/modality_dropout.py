@@ -1,4 +1,4 @@
-"""Modality dropout with abstention: a share of the rows is shown again without any ECG, to be answered by an abstention.
+"""Modality dropout with abstention: a share of the rows is shown again without an ECG, to be answered by abstaining.
 
 Dropping a modality at random while the target stays the true answer (as in ModDrop, Neverova et al. 2016) trains the
 question-only shortcut on purpose; there is no option for it. The abstention is a further candidate of every training
@@ -66,9 +66,11 @@ class ModalityDropout(Adjuster):
                     f"modality_dropout: '{self.answer}' is a candidate of item {item} already; choose another answer "
                     "to abstain with"
                 )
-        rows = table.assign(candidates=[[*names, self.answer] for names in table["candidates"]])
+        rows = table.assign(candidates=table["candidates"].map(lambda names: [*names, self.answer]))
         again = np.sort(rng.choice(len(table), max(1, round(self.share * len(table))), replace=False))
         added = rows.iloc[again].assign(item_id=[f"{item}~again" for item in table["item_id"].to_numpy()[again]])
         if self.drop == "ecg":
-            added = added.assign(ecg_ids=[[] for _ in again], answer=[[self.answer] for _ in again])
+            added = added.assign(
+                ecg_ids=added["ecg_ids"].map(lambda _: []), answer=added["answer"].map(lambda _: [self.answer])
+            )
         return pd.concat([rows, added], ignore_index=True)

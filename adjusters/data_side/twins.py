@@ -37,10 +37,10 @@ class Twins(Adjuster):
         summary="Exact twins: each training item also with the finding set to what it was not, in the same words.",
         uses=("rewrite",),
         extra_passes=(1, 0),
-        consistent_when="severity reaches the answer through the finding alone and shows in the ECG through it alone, "
-        "and the finding is as frequent as not (R1, R3)",
-        fails_when="severity reaches the answer past the finding (R0), or shows in the ECG by itself (R2: what it tells of "
-        "the finding is lost); a rare finding is thought to be common; real data have no twins",
+        consistent_when="severity reaches the answer through the finding alone and shows in the ECG through it "
+        "alone, and the finding is as frequent as not (R1, R3)",
+        fails_when="severity reaches the answer past the finding (R0), or shows in the ECG by itself (R2: what it "
+        "tells of the finding is lost); a rare finding is thought to be common; real data have no twins",
         source="counterfactuals of the structural model (Pearl 2009, section 7.1)",
         further_splits=(SPLIT,),
         placebo={"twin": "copy"},
@@ -82,8 +82,8 @@ def pairs(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     is_twin = (table["split"] == SPLIT).to_numpy()
     if not is_twin.any() or "twin_of" not in table.columns:
         raise ContractError(
-            f"twins needs rows of split '{SPLIT}', which the table lacks and only a simulated cohort can have (causalecg "
-            "cohort simulate --train-twins N); real patients have no twins: use ecg_swap"
+            f"twins needs rows of split '{SPLIT}', which the table lacks and only a simulated cohort can have "
+            "(causalecg cohort simulate --train-twins N); real patients have no twins: use ecg_swap"
         )
     place = {item: i for i, item in enumerate(table["item_id"]) if not is_twin[i]}
     found = []

@@ -10,8 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adjusters.contract import Adjuster, Batch, ContractError, LossTerms, Objective, Scorer, Stage
-from adjusters.contract import negative_log_likelihood as negative_log_likelihood
+from adjusters.contract import (
+    Adjuster,
+    Batch,
+    ContractError,
+    LossTerms,
+    Objective,
+    Scorer,
+    Stage,
+    negative_log_likelihood,
+)
 from adjusters.group_based.batches import dealt_batches
 from adjusters.group_based.groups import group_codes, learn_groups
 
@@ -48,8 +56,8 @@ class EnvironmentAdjuster(Adjuster):
         super().fit(table, estimand, rng=rng)
         if self.environment is None and (ENVIRONMENT not in table.columns or table[ENVIRONMENT].nunique() < 2):
             raise ContractError(
-                f"{self.name} needs environments, but the table has no column '{ENVIRONMENT}' with several values; name "
-                "a column, such as environment=severity"
+                f"{self.name} needs environments, but the table has no column '{ENVIRONMENT}' with several values; "
+                "name a column, such as environment=severity"
             )
         self.environments_ = learn_groups(self.name, [self.environment or ENVIRONMENT], table, estimand, 1)
         return self
@@ -63,7 +71,8 @@ class EnvironmentAdjuster(Adjuster):
 
     def batches(self, table: pd.DataFrame, size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:
         """Every batch holds each environment in proportion, so that it can tell them apart."""
-        return dealt_batches(table, self.codes(table), size, np.random.default_rng([seed, epoch]))
+        codes = table[CODE].to_numpy() if CODE in table.columns else self.codes(table)
+        return dealt_batches(table, codes, size, np.random.default_rng([seed, epoch]))
 
     def stages(self) -> tuple[Stage, ...]:
         main = Stage(_MAIN, reset_optimizer=self.anneal > 0)

@@ -1,6 +1,6 @@
 """Group DRO: the worst group's risk is minimised, by weights of the groups that climb with their losses.
 
-min over the model, max over q of  sum_g q_g L_g,   with at every step  q_g <- q_g exp(eta (L_g + C / sqrt(n_g))),  sum 1
+min over the model, max over q of  sum_g q_g L_g,   and at every step   q_g <- q_g exp(eta (L_g + C / sqrt(n_g))) / sum
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class GroupDRO(GroupAdjuster):
         if not self.balanced:
             return None
         rng = np.random.default_rng([seed, epoch])
-        return balanced_batches(table, self.codes(table), len(self.groups_["rows"]), size, rng)
+        # A trainer's table has the column already: in a placebo's it is that of other rows.
+        codes = table[GROUP].to_numpy() if GROUP in table.columns else self.codes(table)
+        return balanced_batches(table, codes, len(self.groups_["rows"]), size, rng)
 
     def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> GroupDROObjective:
         return GroupDROObjective(scorer, self.groups_["rows"], self.rate, self.adjustment, self.memory)

@@ -11,16 +11,18 @@ others, a combination that training lacked goes where a rare one goes, and is in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 
 from adjusters.contract import Adjuster, ContractError
 from structural_models.tabulation import is_quantity
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from structural_models.estimand import Estimand
 
 ANSWER, STYLE, SEVERITY = "answer", "style", "severity"
@@ -28,6 +30,7 @@ ANSWER, STYLE, SEVERITY = "answer", "style", "severity"
 ANY = "*"
 #: Name of the groups' column in a batch. Rows in no group have -1.
 GROUP = "group_code"
+_Key = tuple[str, ...]
 
 
 def role_column(name: str, part: str, table: pd.DataFrame, estimand: Estimand | None) -> str:
@@ -73,16 +76,15 @@ def learn_groups(
         raise ContractError(f"{name}'s groups are different columns joined by '-', not '{'-'.join(parts)}'")
     columns = [role_column(name, part, table, estimand) for part in parts]
     keys = _keys(table, columns)
-    merged: set[tuple[str, ...]] = set()
+    merged: set[_Key] = set()
     for step in _wider(columns):
-        rows = keys.value_counts()
-        rare = set(rows.index[rows < smallest])
+        rare = {key for key, rows in Counter(keys).items() if rows < smallest}
         merged |= {key for key in rare if ANY not in key}
-        keys = keys.map(lambda key, rare=rare, step=step: step(key) if key in rare else key)
-    counts = keys.value_counts()
+        keys = [step(key) if key in rare else key for key in keys]
+    counts = Counter(keys)
     if len(counts) < 2:
         raise ContractError(f"{name}: all {len(table)} rows are in one group of {'-'.join(parts)}; choose other groups")
-    order = sorted(counts.index)
+    order = sorted(counts)
     return {
         "columns": columns,
         "keys": [list(key) for key in order],
@@ -99,14 +101,14 @@ def group_codes(groups: Mapping[str, Any], table: pd.DataFrame, name: str) -> np
             raise ContractError(f"{name} needs the column '{column}', which the table lacks")
     place = {tuple(key): code for code, key in enumerate(groups["keys"])}
     narrowed, all_rare = _wider(columns)
-    known: dict[tuple[str, ...], int] = {}
+    known: dict[_Key, int] = {}
 
-    def code(key: tuple[str, ...]) -> int:
+    def code(key: _Key) -> int:
         if key not in known:
             known[key] = place.get(key, place.get(narrowed(key), place.get(all_rare(key), -1)))
         return known[key]
 
-    return _keys(table, columns).map(code).to_numpy(dtype=np.int64)
+    return np.array([code(key) for key in _keys(table, columns)], dtype=np.int64)
 
 
 def inverse_frequency(codes: np.ndarray, groups: int) -> np.ndarray:
@@ -153,26 +155,24 @@ class GroupAdjuster(Adjuster):
         return group_codes(self.groups_, table, self.name)
 
 
-def _keys(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+def _keys(table: pd.DataFrame, columns: Sequence[str]) -> list[_Key]:
     text = [
         ["|".join(sorted(map(str, answer))) for answer in table[column]]
         if column == ANSWER
         else table[column].astype(str).tolist()
         for column in columns
     ]
-    found = pd.Series(np.empty(len(table), dtype=object))
-    found[:] = list(zip(*text, strict=True))
-    return found
+    return list(zip(*text, strict=True))
 
 
-def _wider(columns: Sequence[str]) -> tuple[Any, Any]:
+def _wider(columns: Sequence[str]) -> tuple[Callable[[_Key], _Key], Callable[[_Key], _Key]]:
     """Key -> key of the wider group that a rare one goes to: without its answer, and then of all that is rare."""
     answer = [column == ANSWER for column in columns]
 
-    def without_answer(key: tuple[str, ...]) -> tuple[str, ...]:
+    def without_answer(key: _Key) -> _Key:
         return tuple(ANY if drop else value for value, drop in zip(key, answer, strict=True))
 
-    def all_rare(key: tuple[str, ...]) -> tuple[str, ...]:
+    def all_rare(key: _Key) -> _Key:
         return (ANY,) * len(key)
 
     return without_answer, all_rare

@@ -25,8 +25,8 @@ class InvariantRisk(EnvironmentAdjuster):
 
     Args:
         environment: column of the environments, of which "style" and "severity" mean their roles; ``None`` = the
-            cohort's ``environment``. Within a stratum of a severity that suffices, the style tells nothing of the
-            answer.
+            cohort's ``environment``. Where two levels mirror each other, a model that uses the shortcut is as well
+            scaled at either, and is not penalised: so it is with severity, or style, in the benchmark's laws.
         strength: weight of the penalty, >= 0.
         anneal: epochs of a first stage in which it is at most 1; then the optimiser starts afresh.
         whole_from: rows of an environment in a batch from which they are not split in halves; 0 = never split, as in
@@ -37,10 +37,9 @@ class InvariantRisk(EnvironmentAdjuster):
     card = Card(
         summary="IRMv1: the predictor that is best in every environment at once.",
         uses=("batches", "objective"),
-        consistent_when="what the answer is given the ECG does not differ between environments, the shortcut does, and "
-        "there are environments enough",
-        fails_when="the environments share the shortcut's strength (R0-R9 have one site), or the answer's share differs "
-        "between them",
+        consistent_when="P(A | E) is the same in all environments, the shortcut is not, and they are many enough",
+        fails_when="the environments share the shortcut's strength (R0-R9 have one site; severity as the environment "
+        "gains nothing there), or answers are more frequent in some",
         source="Arjovsky et al. 2019, IRMv1; Gulrajani & Lopez-Paz 2021 (halves, reset of the optimiser)",
     )
 

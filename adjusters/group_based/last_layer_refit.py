@@ -36,6 +36,7 @@ from adjusters.contract import (
     Objective,
     Scorer,
     Stage,
+    View,
     negative_log_likelihood,
 )
 from adjusters.group_based.groups import GROUP, STYLE, GroupAdjuster, inverse_frequency, role_column
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
 Refit = Literal["head", "projector", "answer_head"]
 Balance = Literal["wordings", "draws", "weights"]
 WEIGHT = "group_weight"
-_REFIT, _FUSED = "refit", "fused"
+_REFIT = "refit"
+_FUSED: View = "fused"
 
 
 class LastLayerRefit(GroupAdjuster):
@@ -82,7 +84,8 @@ class LastLayerRefit(GroupAdjuster):
         consistent_when="the features of ordinary training hold the finding, and the balanced validation rows, which "
         "are learned from, have the answers that do(Q) would give",
         fails_when="the features have lost the finding; with draws or weights, few rows break the shortcut, or the "
-        "question has an effect of its own (R3); with wordings, the style has one (R9)",
+        "question has an effect of its own (R3); with wordings, the style has one (R9); a new head costs something where "
+        "nothing was wrong (R8)",
         source="Kirichenko et al. 2023, section 5; wordings: ours",
         placebo={"own_words": True},
     )
@@ -165,7 +168,8 @@ class LastLayerRefit(GroupAdjuster):
             part = scorer.part(self.refit) if isinstance(scorer, HasParts) else None
         except KeyError:
             part = None
-        if part is None or not any(parameter.requires_grad for parameter in part.parameters()):
+        inside = isinstance(scorer, nn.Module) and any(module is part for module in scorer.modules())
+        if part is None or not inside or not any(parameter.requires_grad for parameter in part.parameters()):
             raise ContractError(
                 f"last_layer_refit cannot refit the {self.refit}: {name} has none that is trained; use refit=head"
             )
@@ -310,7 +314,7 @@ class RefittedPart(Objective):
     def __init__(self, scorer: Scorer, part: nn.Module, words: Wordings) -> None:
         super().__init__(scorer)
         self.words = words
-        self.of_part = [name for name, module in self.named_modules() if module is part]
+        self.of_part = next(name for name, module in self.named_modules() if module is part)
         self.register_buffer("refitting", torch.zeros((), dtype=torch.bool))
 
     def parameters_of(self, part: str) -> Iterator[nn.Parameter]:
@@ -320,8 +324,7 @@ class RefittedPart(Objective):
         """While the part is refitted all else is in evaluation mode: frozen features do not move."""
         super().train(mode)
         if mode and self.refitting:
-            for module in self.scorer.children():  # type: ignore[attr-defined]
-                module.eval()
+            self.get_submodule("scorer").eval()
             self._part.train()
         return self
 
@@ -345,7 +348,7 @@ class RefittedPart(Objective):
 
     @property
     def _part(self) -> nn.Module:
-        return self.get_submodule(self.of_part[0])
+        return self.get_submodule(self.of_part)
 
 
 def _ordinary(scorer: Scorer, batch: Batch) -> LossTerms:

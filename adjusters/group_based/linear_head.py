@@ -50,11 +50,11 @@ def fit_linear_head(
         if several.any():
             each = torch.nn.functional.binary_cross_entropy_with_logits(scores[several], y[several], reduction="none")
             total = total + (w[several] * each.masked_fill(~candidates[several], 0.0).sum(1)).sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return total
 
     with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        optimizer.step(closure)
     return coefficient.detach()
 
 

@@ -28,7 +28,8 @@ class RiskExtrapolation(EnvironmentAdjuster):
         summary="V-REx: the predictor that is as good in every environment as in any other.",
         uses=("batches", "objective"),
         consistent_when="the shortcut is worth more in some environments than in others, and the ECG is not",
-        fails_when="the environments share the shortcut's strength (R0-R9 have one site), or some are harder to read",
+        fails_when="the environments share the shortcut's strength (R0-R9 have one site; severity as the environment "
+        "gains nothing there), or some are harder to read",
         source="Krueger et al. 2021, equation 8; Gulrajani & Lopez-Paz 2021 (reset of the optimiser)",
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from adjusters.contract import Adjuster, Card, ContractError
 from adjusters.severity_based.cells import (
+    TOLERATED_WITHIN,
     Columns,
     Scheme,
     cell_values,
@@ -69,8 +70,8 @@ class InverseProbabilityWeighting(Adjuster):
         estimands=("P(A | E, do(Q))", "P(A | do(Q))"),
         consistent_when="severity is measured without error, suffices, and every style occurs at every severity; with "
         "multinomial or embedding, the logit also has the right form",
-        fails_when="severity recorded with error (R4), no overlap (R5), causes besides severity (R9); at rho = .99 a few "
-        "heavy rows decide (R1, R6), which a network soon memorises",
+        fails_when="severity recorded with error (R4); no overlap (R5, refused); causes besides severity (R9); at rho "
+        "= .99 a few heavy rows decide (R1, R6), which a network soon memorises",
         source="Robins, Hernán & Brumback 2000; Li & Li 2019 (overlap); Hainmueller 2012 (entropy); Gui & Veitch 2022 "
         "(text as treatment)",
     )
@@ -137,12 +138,14 @@ class InverseProbabilityWeighting(Adjuster):
             fold = fold_of(table, patients, of_patient)
             self.weighing_ |= {"patients": patients, "fold_of": of_patient}
             self.weighing_["folds"] = [learn(table[fold != number]) for number in range(self._folds)]
-            lost = int((self._raw(table) == 0).sum())
+            alone = self._apply(self.weighing_["all"], table) > 0
+            lost = int(alone[self._raw(table) == 0].sum())
             if lost:
                 raise ContractError(
                     f"ipw: {lost} training rows are of a kind that occurs in their own fold of patients alone; use "
                     "fewer folds, or folds=0"
                 )
+        self._require_rows(table, columns)
         self.overlap_ = overlap_report(table, columns.of_levels(table), self.weights(table))
         return self
 
@@ -167,19 +170,22 @@ class InverseProbabilityWeighting(Adjuster):
 
     def _raw(self, table: pd.DataFrame) -> np.ndarray:
         """(rows,) weights, of mean one where they were learned; zero for what was not learned from."""
-        apply: dict[PropensityBy, Callable[[dict[str, Any], pd.DataFrame], np.ndarray]] = {
-            "counts": cell_values,
-            "multinomial": logit_weights,
-            "embedding": text_weights,
-        }
-        found = apply[self.propensity](self.weighing_["all"], table)
+        found = self._apply(self.weighing_["all"], table)
         if self._folds:
             fold = fold_of(table, self.weighing_["patients"], self.weighing_["fold_of"])
             for number, learned in enumerate(self.weighing_["folds"]):
                 at = np.flatnonzero(fold == number)
                 if len(at):
-                    found[at] = apply[self.propensity](learned, table.iloc[at])
+                    found[at] = self._apply(learned, table.iloc[at])
         return found
+
+    def _apply(self, learned: dict[str, Any], table: pd.DataFrame) -> np.ndarray:
+        apply: dict[PropensityBy, Callable[[dict[str, Any], pd.DataFrame], np.ndarray]] = {
+            "counts": cell_values,
+            "multinomial": logit_weights,
+            "embedding": text_weights,
+        }
+        return apply[self.propensity](learned, table)
 
     def _learner(self, table: pd.DataFrame, columns: Columns) -> Callable[[pd.DataFrame], dict[str, Any]]:
         if self.propensity == "counts":
@@ -200,6 +206,16 @@ class InverseProbabilityWeighting(Adjuster):
                 require_overlap("ipw", table, Columns((column,), columns.treatment, columns.within))
         else:
             require_overlap("ipw", table, columns)
+
+    def _require_rows(self, table: pd.DataFrame, columns: Columns) -> None:
+        """Overlap weights leave out every stratum that one style of the topic lacks, and then one severity may be all
+        that a topic is learned from."""
+        left = float((self._raw(table) == 0).mean())
+        if self.scheme == "overlap" and left > TOLERATED_WITHIN:
+            raise ContractError(
+                f"ipw's overlap weights leave out {left:.0%} of the rows, of strata in which some {columns.treatment} "
+                "never occurs; merge styles or levels, or use scheme=stabilised"
+            )
 
     def _columns(self, table: pd.DataFrame) -> Columns:
         assert self.estimand_ is not None

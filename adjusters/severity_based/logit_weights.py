@@ -104,4 +104,3 @@ def _raw(learned: dict[str, Any], table: pd.DataFrame) -> np.ndarray:
         weights = inverse_probability_weights(code, given, stabilised=False, normalise=False)
     out[known] = weights / np.asarray(learned["scale"])[group]
     return out
-

@@ -66,10 +66,10 @@ class Matched(Adjuster):
         needs=("severity", "treatment"),
         uses=("weights", "batches", "rewrite"),
         estimands=("P(A | E, do(Q))", "P(A | do(Q))"),
-        consistent_when="severity is measured without error, suffices, and every style occurs at every severity; without "
-        "replacement, for the strata as their rarest styles count them",
-        fails_when="severity recorded with error (R4), no overlap (R5), causes besides severity (R9); at rho = .99 a few "
-        "heavy rows decide (R1, R6), which a network soon memorises",
+        consistent_when="severity is measured without error, suffices, and every style occurs at every severity; "
+        "without replacement, for the strata as their rarest styles count them",
+        fails_when="severity recorded with error (R4); no overlap (R5, refused); causes besides severity (R9); at rho "
+        "= .99 a few heavy rows decide (R1, R6), which a network soon memorises",
         source="Stuart 2010; weights of matching with replacement: Abadie & Imbens 2006",
         placebo={"severity": "dealt"},
     )

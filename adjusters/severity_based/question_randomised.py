@@ -71,7 +71,7 @@ class QuestionRandomised(Adjuster):
         consistent_when="a wording has no effect of its own on the answer, and severity does not drive which canonical "
         "question is asked (or the target holds that fixed)",
         fails_when="the style itself causes the answer (R9): that effect is lost; every canonical question has one "
-        "wording; fine_tuning=frozen takes the shortcut up again wherever question and answer are confounded (R1 to R4)",
+        "wording; fine_tuning=frozen takes the shortcut up again wherever question and answer are confounded (R1)",
         source="our reading of arXiv 2411.14795, known to us by its abstract only",
         placebo={"exchange": "style"},
     )

@@ -81,8 +81,8 @@ class Stratified(Adjuster):
         estimands=("P(A | E, do(Q))", "P(A | do(Q))"),
         consistent_when="severity is measured without error, suffices, and every style occurs at every severity; where "
         "the second stage is left out, the style has no effect of its own",
-        fails_when="no overlap (R5), causes besides severity or an effect of the style itself (R9); severity recorded with "
-        "error (R4), where the second stage undoes the first; a severity that drives the topic as well, in the first",
+        fails_when="severity recorded with error (R4), where the second stage undoes the first; no overlap (R5, "
+        "refused); causes besides severity, or an effect of the style itself where the second stage is left out (R9)",
         source="after Rosenbaum & Rubin 1984 (subclassification)",
         placebo={"exchange": "style"},
     )

@@ -20,8 +20,8 @@ from structural_models.multinomial import Multinomial
 from structural_models.tabulation import distinct_rows
 
 QUESTION = "question"
-#: Half of it times the squared coefficients of the standardised vector is taken from the log-likelihood. Texts that were
-#: asked at one severity only have a maximum with it.
+#: Half of it times the squared coefficients of the standardised vector is taken from the log-likelihood, which has no
+#: maximum otherwise where texts were asked at one severity only.
 RIDGE = 0.1
 #: A direction with less of the widest one's spread is rounding.
 NEGLIGIBLE = 1e-6
@@ -123,4 +123,3 @@ def _vectors(table: pd.DataFrame, embedding: QuestionEmbedding | str) -> np.ndar
     if vectors.ndim != 2 or not np.isfinite(vectors).all():
         raise ContractError(f"column '{column}' must hold a vector of finite numbers, of the same length in every row")
     return vectors
-

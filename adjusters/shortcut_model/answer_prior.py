@@ -48,6 +48,15 @@ def normalised(scores: Tensor, batch: Batch) -> Tensor:
     return found.masked_fill(batch.padding, 0.0)
 
 
+def centred(scores: Tensor, batch: Batch) -> Tensor:
+    """Scores less their mean over the item's candidates ("one"), or as they are ("set"). Zero at padding."""
+    filled = scores.masked_fill(batch.padding, 0.0)
+    if batch.kind == "set":
+        return filled
+    count = (~batch.padding).sum(1, keepdim=True)
+    return (filled - filled.sum(1, keepdim=True) / count).masked_fill(batch.padding, 0.0)
+
+
 def candidate_places(batch: Batch, place: dict[str, int]) -> Tensor:
     """(batch, candidates) int64 place of each candidate's text, ``len(place)`` where it has none and at padding."""
     width, other = batch.candidate_ids.shape[1], len(place)
@@ -91,17 +100,7 @@ class QuestionPrior(nn.Module):
 
     def scores(self, batch: Batch) -> Tensor:
         """(batch, candidates) the scorer's scores, differentiable."""
-        asked = as_dealt(batch, self.texts)
-        place: dict[tuple[str | None, tuple[str, ...]], int] = {}
-        first: list[int] = []
-        at = []
-        for row, key in enumerate(zip(asked.question, batch.candidates, strict=True)):
-            if key not in place:
-                place[key] = len(first)
-                first.append(row)
-            at.append(place[key])
-        found = self.scorer(asked.select(first))
-        return found[torch.tensor(at, device=found.device)]
+        return scored_once(self.scorer, as_dealt(batch, self.texts))
 
     def forward(self, batch: Batch) -> Tensor:
         """As :meth:`AnswerPrior.forward`; without gradient. Scores what has not been scored yet, and keeps it."""
@@ -135,6 +134,21 @@ def as_dealt(batch: Batch, texts: Sequence[str | None]) -> Batch:
     """The batch asked the questions behind its codes, with nothing before them."""
     asked = tuple(texts[code] for code in batch.columns[CODE].tolist())
     return batch.replace(question=asked, metadata=(), topic=())
+
+
+def scored_once(scorer: Scorer, batch: Batch) -> Tensor:
+    """(batch, candidates) scores by a scorer that is shown the question alone, to whom items of the same question and
+    candidates are the same: each is scored once."""
+    place: dict[tuple[str | None, tuple[str, ...]], int] = {}
+    first: list[int] = []
+    at = []
+    for row, key in enumerate(zip(batch.question, batch.candidates, strict=True)):
+        if key not in place:
+            place[key] = len(first)
+            first.append(row)
+        at.append(place[key])
+    found = scorer(batch.select(first))
+    return found[torch.tensor(at, device=found.device)]
 
 
 def added(scores: Tensor, offset: Tensor, batch: Batch) -> Tensor:

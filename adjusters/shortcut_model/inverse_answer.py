@@ -38,9 +38,9 @@ class InverseAnswer(PriorBased):
         summary="Loss weights 1/P(answer | shortcut), under which the shortcut tells nothing of the answer.",
         uses=("weights",),
         bias_view="style, template, type or question",
-        consistent_when="the ECG is independent of the view given answer and topic, and the view is no cause of the answer",
-        fails_when="few rows break the shortcut: they carry nearly all the weight (rho near one), and are memorised; and "
-        "where the product of experts fails",
+        consistent_when="the ECG is independent of the view given answer and topic, and the view causes no answer",
+        fails_when="few rows break the shortcut (rho near one): they carry nearly all the weight, and are memorised; "
+        "and where the product of experts fails",
         source="Do et al. 2024 (arXiv 2402.03577); with the answers' frequencies restored",
     )
 

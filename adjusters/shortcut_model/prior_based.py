@@ -61,6 +61,7 @@ class PriorBased(Adjuster):
     bias_view: BiasView
     prior: PriorFrom | None
     by: str | None
+    restore_prior: bool
     smoothing: float
     folds: int
 
@@ -83,10 +84,11 @@ class PriorBased(Adjuster):
         super().fit(table, estimand, rng=rng)
         columns = self._columns(table)
         codes = Codes.seen_in(table, columns, self._folds)
-        if len(codes.views) == 1:
+        if len(codes.views) == len(codes.topics) and (self.restore_prior or len(codes.views) == 1):
+            of_each = "" if columns.within is None else f" in each {columns.within}"
             raise ContractError(
-                f"{type(self).__name__}: every row has {columns.view} = '{codes.views[0][2]}', so there is nothing that "
-                "a bias model could go by; choose another bias_view"
+                f"{type(self).__name__}: '{columns.view}' has a single value{of_each}, so there is nothing that a bias "
+                "model could go by; choose another bias_view"
             )
         counts = AnswerCounts.of(table, columns, codes)
         self.views_, self.answers_, self.counts_ = list(map(list, codes.views)), counts.answers, counts.entries

@@ -28,7 +28,7 @@ class ProductOfExperts(PriorBased):
         summary="Product of experts: trained beside a fixed prior given the shortcut, which is left out at prediction.",
         uses=("objective",),
         bias_view="style, template, type or question",
-        consistent_when="the ECG is independent of the view given answer and topic, and the view is no cause of the answer",
+        consistent_when="the ECG is independent of the view given answer and topic, and the view causes no answer",
         fails_when="the view truly has an effect (it is erased): a topic within the view, as in R3 with the whole "
         "question; severity that shows in the ECG by itself (R2)",
         source="Hinton 2002; Clark, Yatskar & Zettlemoyer 2019 (bias product); with the answers' frequencies restored",

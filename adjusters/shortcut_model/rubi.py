@@ -23,7 +23,7 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
-from adjusters.shortcut_model.answer_prior import as_dealt, candidate_places
+from adjusters.shortcut_model.answer_prior import as_dealt, candidate_places, centred
 from adjusters.shortcut_model.bias_view import CODE, Codes, ViewColumns
 
 if TYPE_CHECKING:
@@ -169,12 +169,3 @@ class RUBiObjective(Objective):
         mask = nn.functional.pad(mask, (0, 1), value=float("inf"))
         answer = nn.functional.pad(answer, (0, 1), value=0.0)
         return mask[at.unsqueeze(1), candidate], answer[at.unsqueeze(1), candidate]
-
-
-def centred(scores: Tensor, batch: Batch) -> Tensor:
-    """Scores less their mean over the item's candidates ("one"), or as they are ("set"). Zero at padding."""
-    filled = scores.masked_fill(batch.padding, 0.0)
-    if batch.kind == "set":
-        return filled
-    count = (~batch.padding).sum(1, keepdim=True)
-    return (filled - filled.sum(1, keepdim=True) / count).masked_fill(batch.padding, 0.0)

@@ -45,9 +45,7 @@ def rows_of(
     return table.reset_index(drop=True)
 
 
-def with_further_splits(
-    table: pd.DataFrame, cohort: Cohort, splits: Sequence[str], config: RunConfig
-) -> pd.DataFrame:
+def with_further_splits(table: pd.DataFrame, cohort: Cohort, splits: Sequence[str], config: RunConfig) -> pd.DataFrame:
     """The table with the rows of further splits behind it, of the same environment and templates; without those of
     splits that the cohort lacks, or that have none."""
     have = set(cohort.items["split"])

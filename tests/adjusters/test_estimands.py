@@ -15,7 +15,7 @@ from adjusters.toy import ESTIMAND
 from structural_models.graph import CausalGraph
 from structural_models.identification import identify
 
-SEVERITY_BASED = ("ipw", "stratified", "backdoor")
+SEVERITY_BASED = ("ipw", "stratified", "backdoor", "matched")
 ROLES = {"severity": "severity", "treatment": "question", "ecg": "ecg", "outcome": "answer"}
 
 
@@ -52,7 +52,7 @@ def test_weights_are_refused_where_the_ecg_itself_shapes_the_question() -> None:
     )
     estimand = identify(graph)
     assert set(estimand.treatment_given) == {"severity", "ecg"}
-    for name in ("ipw", "stratified"):
+    for name in ("ipw", "stratified", "matched"):
         with pytest.raises(ContractError, match="also depends on ecg"):
             adjuster(name).fit(rows(), estimand, rng=np.random.default_rng(0))
     adjuster("backdoor").fit(rows(), estimand, rng=np.random.default_rng(0))

@@ -95,7 +95,8 @@ def by_hand(table: pd.DataFrame, stabilised: bool) -> np.ndarray:
 
 @pytest.mark.parametrize("stabilised", [True, False])
 def test_weights_by_hand(table, stabilised: bool) -> None:
-    found = InverseProbabilityWeighting(stabilised=stabilised).fit(table, ESTIMAND, rng=np.random.default_rng(0))
+    scheme = "stabilised" if stabilised else "unstabilised"
+    found = InverseProbabilityWeighting(scheme=scheme).fit(table, ESTIMAND, rng=np.random.default_rng(0))
     assert np.allclose(found.weights(table), by_hand(table, stabilised), rtol=1e-12)
 
 
@@ -121,7 +122,7 @@ def test_overlap_weights_by_hand(table) -> None:
     for t in ("x", "y"):
         at = (table["topic"] == t).to_numpy()
         found[at] /= found[at].mean()
-    ours = InverseProbabilityWeighting(overlap=True).fit(table, ESTIMAND, rng=np.random.default_rng(0))
+    ours = InverseProbabilityWeighting(scheme="overlap").fit(table, ESTIMAND, rng=np.random.default_rng(0))
     assert np.allclose(ours.weights(table), found / found.mean(), rtol=1e-12)
 
 
@@ -137,7 +138,7 @@ def test_no_overlap_is_refused(table) -> None:
     one_sided = table.assign(style=np.where(table["severity_simulated"] == 1, "u", table["style"]))
     rng = np.random.default_rng(0)
     within = table.assign(style=np.where((table["severity_simulated"] == 1) == (table["topic"] == "x"), "s", "u"))
-    for name in ("ipw", "stratified", "backdoor"):
+    for name in ("ipw", "stratified", "backdoor", "matched"):
         for rows in (one_sided, within):  # the second only within topics: across them every style occurs
             with pytest.raises(ContractError, match="so no adjustment can part the two"):
                 adjuster(name).fit(rows.assign(question="?", question_id="q"), ESTIMAND, rng=rng)

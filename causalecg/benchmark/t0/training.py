@@ -112,13 +112,12 @@ def training_tables(law: Law, arm: EvidenceArm, world: World, items: int) -> tup
 
 
 def with_twins(table: pd.DataFrame, world: World) -> tuple[pd.DataFrame, np.ndarray]:
-    """Training rows with a twin of each behind them, in split :data:`TWINS`: the finding set to what it was not, the same
-    noise and words; and (2 patients, 2) the evidence of all patients and of their twins."""
+    """Training rows with a twin of each behind them, in split :data:`TWINS`: the finding set to what it was not, the
+    same noise and words; and (2 patients, 2) the evidence of all patients and of their twins."""
     rows = np.arange(len(table))
     flipped = world.do(finding=1 - world.finding)
-    twins = items_of(flipped, rows, TWINS).assign(
-        twin_of=table["item_id"].to_numpy(), ecg_ids=[[f"e{len(world) + i:06d}"] for i in rows]
-    )
+    twins = items_of(flipped, rows, TWINS).assign(twin_of=table["item_id"].to_numpy())
+    twins["ecg_ids"] = twins["ecg_ids"].map(lambda ids: [f"e{len(world) + int(ids[0][1:]):06d}"])
     return pd.concat([table, twins], ignore_index=True), np.concatenate([world.evidence, flipped.evidence])
 
 

@@ -44,9 +44,7 @@ def test_the_parity_check_sees_a_mutation(equation, monkeypatch) -> None:
 
 
 def test_the_most_frequent_wording_by_hand() -> None:
-    table = pd.DataFrame(
-        {"question_id": list("aaaabbbc"), "question": ["x", "y", "y", "z", "v", "u", "z", "z"]}
-    )
+    table = pd.DataFrame({"question_id": list("aaaabbbc"), "question": ["x", "y", "y", "z", "v", "u", "z", "z"]})
     found, shared = most_frequent(table, ["question_id"])
     # "z" is asked once in each group and stays with the first; ties go to the first text in order.
     assert found == {"u": "u", "v": "u", "x": "y", "y": "y", "z": "y"}
@@ -118,8 +116,19 @@ def test_style_is_dropped_from_what_is_learned() -> None:
     assert torch.equal(one, two)
 
 
+def test_content_in_the_wording_is_lost_where_the_question_does_not_tell_it_apart() -> None:
+    """R7 as simulated: "marked" and "any" are words of one canonical question, and one form is left of both."""
+    from causalecg.benchmark.regimes import regime
+    from causalecg.benchmark.wordings import benchmark_wordings
+
+    words = benchmark_wordings(regime("R7").law())
+    assert words["style"].str.contains("marked").any() and not words["style"].str.contains("marked").all()
+    assert len(set(CanonicalText().fit(words, rng=rng()).wordings_.values())) == 1
+
+
 @pytest.mark.parametrize(
-    ("options", "says"), [({"threshold": 0.0}, "must lie above 0"), ({"per": "topic"}, "question or style, not 'topic'")]
+    ("options", "says"),
+    [({"threshold": 0.0}, "must lie above 0"), ({"per": "topic"}, "question or style, not 'topic'")],
 )
 def test_bad_options_are_refused(options: dict, says: str) -> None:
     with pytest.raises(ContractError, match=says):

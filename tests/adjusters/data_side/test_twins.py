@@ -207,3 +207,25 @@ def test_recovery_at_tier_t0() -> None:
     assert unbiased("R1", "twins") == pytest.approx(exact.accuracy(law, "oracle", "unbiased"), abs=0.01)
     assert unbiased("R1", "placebo:twins") == pytest.approx(exact.accuracy(law, "shortcut", "unbiased"), abs=0.03)
     assert unbiased("R0", "twins") == pytest.approx(unbiased("R0", "none"), abs=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["twins", "placebo:twins", "ecg_swap", "modality_dropout", "canonical_text"])
+def test_the_trainer_carries_rewritten_rows(cohort, tmp_path, arm: str) -> None:
+    """A tiny model, one epoch: further answers, rows without an ECG and further splits go through, and it predicts."""
+    import torch
+
+    from causalecg.cohort.batches import TableBatches
+    from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
+    from causalecg.training.config import RunConfig
+    from causalecg.training.run import train
+
+    model = ModelConfig(
+        encoder_options={"widths": [8, 16]},
+        embedded=EmbeddedLanguageModel(hidden=16, layers=1, heads=2, vocabulary=260),
+    )
+    run = train(cohort, arm, RunConfig(model=model, epochs=1), seed=0, out=tmp_path / "run", progress=False)
+    batch = TableBatches(cohort, cohort.split("test"))(np.arange(10))
+    with torch.no_grad():
+        scores = run.scorer()(batch)
+    assert scores.shape == (10, 2) and bool(torch.isfinite(scores).all())

@@ -34,6 +34,6 @@ def expected_law(question: list[str], style: list[str], answer: list[frozenset])
 def shares(question: list[str], answer: list[frozenset]) -> dict[tuple, float]:
     """(question, answer) -> P(answer | question)."""
     return {
-        (q, a): sum(x == q and y == a for x, y in zip(question, answer)) / sum(x == q for x in question)
-        for q, a in zip(question, answer)
+        (q, a): sum(x == q and y == a for x, y in zip(question, answer, strict=True)) / sum(x == q for x in question)
+        for q, a in zip(question, answer, strict=True)
     }

@@ -13,7 +13,7 @@ def loss(with_ecg: list[list[float]], without_ecg: list[list[float]], right: lis
         right: per item, position of its true answer.
     """
     losses = []
-    for scores, true in zip(with_ecg, right):
+    for scores, true in zip(with_ecg, right, strict=True):
         losses.append(math.log(sum(math.exp(z) for z in scores)) - scores[true])
     for i in again:
         scores = without_ecg[i]

@@ -1,0 +1,147 @@
+"""Effect subtraction: the total effect of ECG and question, less what the question does without the ECG.
+
+    prediction   Z(E, Q) - weight * Z(reference, Q)
+
+What stands for "without the ECG" is the reference, and decides how the model is trained:
+
+=========  ==========================================  =============================================================
+reference  Z(reference, Q)                             training
+=========  ==========================================  =============================================================
+question   log P(A | Q) of a branch that is shown      both plainly, the branch in a stage before
+           the question alone
+constant   h(zq, c): c stands for the scores that      L(h(zq, z), A) + L(zq, A); then c of the least
+           question and ECG give together              KL(p(h(zq, z)) || p(h(zq, c))); Z(E, Q) = h(zq, z)
+blank      z without an ECG                            plain
+noise      z(sqrt(1 - r) E + sqrt(r) rms(E) noise, Q)  plain
+mean       z(mean training ECG, Q)                     plain
+=========  ==========================================  =============================================================
+
+"constant" with weight 1 is CF-VQA's total indirect effect (without its ECG-only branch). The last three are contrastive
+decoding (VCD), (1 + a) z - a z', with weight a / (1 + a): the same decisions, at temperature 1 / (1 + a); they become
+a total indirect effect as a grows. Scores are log-probabilities, or log-odds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Self, get_args
+
+import numpy as np
+
+from adjusters.contract import Adjuster, Card, ContractError, NewScorer, Scorer, Stage
+from adjusters.shortcut_model.fusion import Fusion
+from adjusters.shortcut_model.subtraction import (
+    BlankSubtraction,
+    CounterfactualSubtraction,
+    How,
+    MeanSubtraction,
+    NoiseSubtraction,
+    QuestionSubtraction,
+    Subtraction,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from structural_models.estimand import Estimand
+
+Reference = Literal["question", "constant", "blank", "noise", "mean"]
+Told = Literal["question", "nothing"]
+#: Share of noise in VCD's images after 500 of its 1,000 steps of diffusion.
+VCD_NOISE = 0.25
+
+
+class EffectSubtraction(Adjuster):
+    """Z(E, Q) - weight * Z(reference, Q). What is trained, and what a reference is, the module says.
+
+    Args:
+        reference: what stands for the absent ECG.
+        weight: in (0, 1].
+        fusion: h of the constant reference: "sum", "hm" or "rubi" (see :mod:`.fusion`); ``None`` = sum.
+        noise: r of the noise reference, in (0, 1]; ``None`` = that of VCD's experiments.
+        plausibility: candidates whose probability before the subtraction is below this share of the largest are cut
+            off (set: yes or no, candidate by candidate), in [0, 1); 0 = none.
+        told: what the subtracted branch is told, "question" or, to take away what the strategy goes by, "nothing".
+
+    Learned: ``width_``, the largest number of candidates.
+    """
+
+    card = Card(
+        summary="Effect subtraction (CF-VQA, VCD): what the question does without the ECG is subtracted at prediction.",
+        uses=("objective", "predict"),
+        bias_view="question",
+        extra_passes=(1, 1),
+        consistent_when="the ECG is independent of the question given the answer, all answers are equally frequent, "
+        "and the reference's scores are log P(answer | question)",
+        fails_when="the topic truly has an effect (R3): it is subtracted with the style's, whole where weight is one; "
+        "blank, noised and mean ECGs are none that the scorer was trained on, and its scores there are no "
+        "P(answer | question)",
+        source="Niu et al. 2021 (CF-VQA); Leng et al. 2024 (VCD)",
+        placebo={"told": "nothing"},
+    )
+
+    width_: int
+
+    def __init__(
+        self,
+        reference: Reference = "question",
+        weight: float = 1.0,
+        fusion: Fusion | None = None,
+        noise: float | None = None,
+        plausibility: float = 0.0,
+        told: Told = "question",
+    ) -> None:
+        if reference not in get_args(Reference):
+            raise ContractError(
+                f"effect_subtraction's reference is {', '.join(get_args(Reference))}, not '{reference}'"
+            )
+        if not 0 < weight <= 1:
+            raise ContractError(
+                f"effect_subtraction's weight must be above 0 and at most 1 (a / (1 + a) of VCD's a), not {weight}"
+            )
+        if fusion is not None and (fusion not in get_args(Fusion) or reference != "constant"):
+            raise ContractError(
+                f"effect_subtraction's fusion is {', '.join(get_args(Fusion))}, for the constant reference; not "
+                f"'{fusion}' for {reference}"
+            )
+        if noise is not None and (reference != "noise" or not 0 < noise <= 1):
+            raise ContractError(
+                "effect_subtraction's noise is a share above 0 and at most 1, for the noise reference; not "
+                f"{noise} for {reference}"
+            )
+        if not 0 <= plausibility < 1:
+            raise ContractError(f"effect_subtraction's plausibility must be at least 0 and below 1, not {plausibility}")
+        if told not in get_args(Told):
+            raise ContractError(f"effect_subtraction's told is {' or '.join(get_args(Told))}, not '{told}'")
+        self.reference = reference
+        self.weight = weight
+        self.fusion = fusion
+        self.noise = noise
+        self.plausibility = plausibility
+        self.told = told
+
+    def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
+        super().fit(table, estimand, rng=rng)
+        self.width_ = int(table["candidates"].map(len).max())
+        return self
+
+    def stages(self) -> tuple[Stage, ...]:
+        main = Stage("main")
+        if self.reference == "question":
+            return (Stage("question", trains=("question",)), main)
+        if self.reference == "constant":
+            return (main, Stage("constant", trains=(), epochs=0, wants=("features:branches",)))
+        if self.reference == "mean":
+            return (main, Stage("mean", trains=(), epochs=0, wants=("features:sum_of_ecgs",)))
+        return (main,)
+
+    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> Subtraction:
+        how = How(self.weight, self.plausibility, self.told == "question")
+        if self.reference == "question":
+            return QuestionSubtraction(scorer, how, new_scorer("question_only"))
+        if self.reference == "constant":
+            branch = new_scorer("question_only")
+            return CounterfactualSubtraction(scorer, how, branch, self.fusion or "sum", self.width_)
+        if self.reference == "noise":
+            share = VCD_NOISE if self.noise is None else self.noise
+            return NoiseSubtraction(scorer, how, share, int(rng.integers(2**31)))
+        return (BlankSubtraction if self.reference == "blank" else MeanSubtraction)(scorer, how)
