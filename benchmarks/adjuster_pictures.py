@@ -68,7 +68,6 @@ _TOPIC_SEEN = replace(_TOPIC, options="bias_view=question")
 _TOPIC_ERASED = replace(_TOPIC, options="bias_view=question&restore_prior=false")
 _CONTENT = Elsewhere("R9", "style", "wording settles 20 %")
 _VISIBLE = Elsewhere("R2", "ecg", "severity in the ECG")
-_PAST = Elsewhere("R0", "style", "severity past the ECG")
 _NONE = Elsewhere("R8", "style", "no confounding")
 _UNSEEN = Elsewhere("R1", "style", "base", options="bias_view=question")
 _SITES = Elsewhere("R1", "style", "sites of other q", options="", dials=(("q", (0.995, 0.7)),))
@@ -95,7 +94,7 @@ ELSEWHERE: dict[str, tuple[Elsewhere, ...]] = {
     "last_layer_refit": (_TOPIC,),
     "irm": (_SITES,),
     "vrex": (_SITES,),
-    "ecg_swap": (_PAST,),
+    "ecg_swap": (replace(_TOPIC, by="style"),),
     "twins": (_VISIBLE,),
     "modality_dropout": (_NONE,),
     "canonical_text": (_CONTENT,),

@@ -72,6 +72,17 @@ def test_every_adjuster_has_a_picture_that_the_script_draws(name: str) -> None:
     assert all(f">{there.regime}: {there.says}<" in text for there in PICTURES.ELSEWHERE[name])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["none", "backdoor", "ipw"])
+def test_a_picture_tells_what_the_adjuster_does_now(name: str) -> None:
+    text = (DOCS / "adjusters" / f"{name}.svg").read_text()
+    told = [float(share) for share in re.findall(r">(\.\d{3}) right<", text)]
+    for there, share in zip(PICTURES.ELSEWHERE[name], told[-len(PICTURES.ELSEWHERE[name]) :], strict=True):
+        law = PICTURES.law_of(there)
+        found = PICTURES.accuracy(law, PICTURES.reader(law, PICTURES.arm_of(name, there.options)))
+        assert found == pytest.approx(share, abs=0.002)
+
+
 def test_there_is_no_page_and_no_picture_without_an_adjuster() -> None:
     for kind in ("md", "svg"):
         assert {path.stem for path in (DOCS / "adjusters").glob(f"*.{kind}")} == set(BUILT_IN)
