@@ -29,8 +29,6 @@ def test_names_options_and_cards() -> None:
         ("backdor", {}, "did you mean 'backdoor'"),
         ("zzz", {}, "there are .*ipw"),
         ("ipw", {"clp": 2}, "no option 'clp'; its options are scheme, clip"),
-        ("zzz", {}, "there are .*backdoor, .*ipw, .*none, .*stratified"),
-        ("ipw", {"clp": 2}, "no option 'clp'; its options are stabilised, clip"),
         ("none", {"x": 1}, "it has no options"),
         ("ipw", {"clip": -1}, "must be a positive weight"),
         ("ipw", {"scheme": "overlap", "clip": 3}, "bounded already"),
