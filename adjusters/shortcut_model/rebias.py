@@ -73,7 +73,7 @@ class ReBias(Adjuster):
         consistent_when="ECG and wording are independent given what is conditioned on",
         fails_when=(
             "few rows break the shortcut: the dependence that is left to be measured within answers falls with the "
-            "square of their share, and a batch may hold none of them; where the topic settles answers, ECG and wording "
+            "square of their share, and a batch may hold none of them; where the topic settles answers, ECG and words "
             "depend on each other even given both, and what the ECG tells is shed as well (R3); given the answer "
             "alone, or nothing, the topic's true effect too"
         ),
