@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from adjusters.contract import Batch
-
-EQUATIONS = Path(__file__).resolve().parents[2] / "oracle" / "adjusters"
-
-
-@pytest.fixture(scope="session")
-def equation() -> Callable[[str], ModuleType]:
-    def load(name: str) -> ModuleType:
-        spec = spec_from_file_location(f"{name}_equation", EQUATIONS / f"{name}_equation.py")
-        assert spec is not None and spec.loader is not None
-        module = module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 class FixedScores(nn.Module):

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import jtt_equation
 import numpy as np
 import pytest
 import torch
@@ -19,9 +17,6 @@ from causalecg.benchmark.leaderboard.evidence import declared_estimand
 from causalecg.benchmark.t0.arms import EvidenceArm
 from causalecg.benchmark.t0.evaluation import measured, patients_to_test, reader_of
 from causalecg.benchmark.t0.training import train
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "oracle" / "adjusters"))
-import jtt_equation
 
 WIDTHS = [3, 2, 3, 2, 2, 3, 3, 2, 2, 3, 2, 2]
 

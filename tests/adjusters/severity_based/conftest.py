@@ -1,31 +1,10 @@
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from adjusters.toy import SEVERITY
-
-EQUATIONS = Path(__file__).resolve().parents[2] / "oracle" / "adjusters"
-
-
-@pytest.fixture(scope="session")
-def equation() -> Callable[[str], ModuleType]:
-    """The module of a strategy's equations, which imports nothing of ours."""
-
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(name, EQUATIONS / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import hybrid_equation
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,9 +14,6 @@ from adjusters.severity_based.backdoor import Backdoor
 from adjusters.severity_based.hybrid import STYLE_CODE, TOPIC_CODE, Hybrid, HybridObjective
 from adjusters.severity_based.severity_model import fit_calibration, fit_latent_calibration
 from adjusters.toy import ESTIMAND, SEVERITY, ToyScorer, accuracy, toy_cohort
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "oracle" / "adjusters"))
-import hybrid_equation
 
 TOPICS = ("infarction", "fibrillation")
 

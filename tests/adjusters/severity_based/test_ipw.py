@@ -24,7 +24,7 @@ WHOLE = replace(ESTIMAND, conditioning=("ecg",))
 
 @pytest.fixture(scope="module")
 def loops(equation: Callable[[str], ModuleType]) -> ModuleType:
-    return equation("ipw_equation")
+    return equation("ipw")
 
 
 def weights(table: pd.DataFrame, estimand=ESTIMAND, seed: int = 0, **options) -> np.ndarray:

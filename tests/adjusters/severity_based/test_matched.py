@@ -16,7 +16,7 @@ from structural_models import matching
 
 @pytest.fixture(scope="module")
 def loops(equation: Callable[[str], ModuleType]) -> ModuleType:
-    return equation("matched_equation")
+    return equation("matched")
 
 
 def matched(table: pd.DataFrame, seed: int = 0, **options) -> tuple[pd.DataFrame, np.ndarray]:

@@ -21,7 +21,7 @@ STRATEGIES = ("question_randomised", "stratified")
 
 @pytest.fixture(scope="module")
 def loops(equation: Callable[[str], ModuleType]) -> ModuleType:
-    return equation("question_randomised_equation")
+    return equation("question_randomised")
 
 
 class ByText(nn.Module):

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import sys
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +12,6 @@ from torch import nn
 
 from adjusters.contract import Batch
 from adjusters.shortcut_model.bias_view import Codes
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "oracle" / "adjusters"))
 
 WIDTH, DIM = 5, 3
 

@@ -1,17 +1,12 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
+import rebias_equation
 import torch
 
 from adjusters.contract import ContractError
 from adjusters.shortcut_model import hsic
 from adjusters.shortcut_model.hsic import dependence, gaussian_kernel, scaled, unbiased_cka, unbiased_hsic
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "oracle" / "adjusters"))
-import rebias_equation
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import learning_from_failure_equation
 import numpy as np
 import pytest
 import torch
@@ -24,9 +22,6 @@ from causalecg.benchmark.leaderboard.evidence import declared_estimand
 from causalecg.benchmark.t0.arms import EvidenceArm
 from causalecg.benchmark.t0.evaluation import measured, patients_to_test, reader_of
 from causalecg.benchmark.t0.training import train
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "oracle" / "adjusters"))
-import learning_from_failure_equation
 
 WIDTHS = [3, 2, 3, 2, 2, 3, 3, 2, 2, 3, 2, 2]
 

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+import rebias_equation
 import torch
 from torch import nn
 
@@ -20,9 +18,6 @@ from causalecg.benchmark.leaderboard.evidence import declared_estimand
 from causalecg.benchmark.t0.arms import EvidenceArm
 from causalecg.benchmark.t0.evaluation import measured, patients_to_test, reader_of
 from causalecg.benchmark.t0.training import train
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "oracle" / "adjusters"))
-import rebias_equation
 
 WIDTHS = [3, 2, 3, 2, 2, 3, 3, 2, 2, 3, 2, 2, 3, 2]
 PLACES = [[(row + i) % 4 for i in range(width)] for row, width in enumerate(WIDTHS)]
