@@ -74,6 +74,21 @@ class Batch:
         asked = tuple(t if q is None else f"{t} {q}" for t, q in zip(texts, self.question, strict=True))
         return self.replace(question=asked)
 
+    @property
+    def bare_question(self) -> tuple[str | None, ...]:
+        """(batch,) the questions without the metadata before them."""
+        before = self.metadata or ("",) * len(self)
+        return tuple(
+            q if q is None or not text else q.removeprefix(f"{text} ")
+            for q, text in zip(self.question, before, strict=True)
+        )
+
+    def in_words(self, texts: Sequence[str | None]) -> Batch:
+        """The same items with these (batch,) texts asked in place of their questions; metadata before them stays."""
+        before = self.metadata or ("",) * len(self)
+        asked = (q if q is None or not text else f"{text} {q}" for q, text in zip(texts, before, strict=True))
+        return self.replace(question=tuple(asked))
+
     def without_ecg(self) -> Batch:
         columns = dict(self.columns)
         if "ecg_row" in columns:

@@ -27,8 +27,29 @@ from causalecg.benchmark.t0.training import train, training_world
 ITEMS, VALID, FIRST_SEED = 4000, 4000, 1000
 #: From the mildest to the strongest.
 GRID: dict[str, tuple[str, ...]] = {
+    "backdoor": ("backdoor", "backdoor?prior=marginal"),
     "hybrid": ("hybrid?exchange=0.0", "hybrid?exchange=0.02", "hybrid?exchange=0.05", "hybrid", "hybrid?exchange=0.5"),
-}
+    "ipw": ("ipw?clip=20", "ipw?clip=0.99", "ipw"),
+    "matched": ("matched", "matched?replace=false"),
+    "inverse_answer": ("inverse_answer?clip=20", "inverse_answer"),
+    "product_of_experts": ("product_of_experts", "product_of_experts?bias_view=question"),
+    "learned_mixin": ("learned_mixin?entropy=0", "learned_mixin", "learned_mixin?entropy=1"),
+    "rubi": ("rubi", "rubi?question_weight=0.3", "rubi?question_weight=3"),
+    "effect_subtraction": (
+        "effect_subtraction?weight=0.5", "effect_subtraction", "effect_subtraction?reference=blank&weight=0.5",
+        "effect_subtraction?reference=blank",
+    ),
+    "lff": ("lff", "lff?bias_view=question", "lff?bias_view=question&q=0.3"),
+    "rebias": ("rebias?strength=10", "rebias", "rebias?strength=1000"),
+    "group_dro": ("group_dro", "group_dro?rate=0.1", "group_dro?rate=0.1&adjustment=1"),
+    "group_weights": ("group_weights?clip=20", "group_weights", "group_weights?scheme=independent"),
+    "jtt": ("jtt", "jtt?upweight=20", "jtt?bias_view=question", "jtt?bias_view=question&upweight=100"),
+    "last_layer_refit": ("last_layer_refit", "last_layer_refit?penalty=10", "last_layer_refit?penalty=100"),
+    "irm": ("irm?environment=severity", "irm?environment=severity&strength=10000"),
+    "vrex": ("vrex?environment=severity", "vrex?environment=severity&strength=1000"),
+    "ecg_swap": ("ecg_swap", "ecg_swap?answer=any"),
+    "modality_dropout": ("modality_dropout?share=0.2", "modality_dropout"),
+}  # fmt: skip
 
 
 def judged(arm: str, regime: str, seed: int) -> float:

@@ -24,7 +24,7 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
-from adjusters.data_side.wordings import NearestWording, asked_as, bare, most_frequent
+from adjusters.data_side.wordings import NearestWording, most_frequent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,9 +122,9 @@ class CanonicalTextObjective(Objective):
         topics = batch.topic if batch.topic and self.topics else ("",) * len(batch)
         texts = [
             None if text is None else self.wordings.get(text) or self._of_unknown(topic, text)
-            for topic, text in zip(topics, bare(batch)[1], strict=True)
+            for topic, text in zip(topics, batch.bare_question, strict=True)
         ]
-        return asked_as(batch, texts)
+        return batch.in_words(texts)
 
     def _of_unknown(self, topic: str, text: str) -> str:
         if (topic, text) not in self._unknown:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adjusters.contract import Batch
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -55,17 +53,3 @@ class NearestWording:
         cosine = (self.known @ self.vectorizer.transform([text]).T).toarray().ravel()
         at = int(np.argmax(np.round(cosine, 12)))
         return self.texts[at], float(cosine[at])
-
-
-def bare(batch: Batch) -> tuple[list[str], list[str | None]]:
-    """(batch,) what stands before each question, and the question without it (``None`` where it is withheld)."""
-    before = [f"{text} " if text else "" for text in batch.metadata or ("",) * len(batch)]
-    asked = [None if q is None else q.removeprefix(start) for q, start in zip(batch.question, before, strict=True)]
-    return before, asked
-
-
-def asked_as(batch: Batch, texts: Sequence[str | None]) -> Batch:
-    """The batch with these (batch,) texts asked in place of its questions; what stands before a question stays."""
-    before, _ = bare(batch)
-    asked = [None if text is None else start + text for start, text in zip(before, texts, strict=True)]
-    return batch.replace(question=tuple(asked))

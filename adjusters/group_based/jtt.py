@@ -5,8 +5,8 @@ that break the shortcut. The model itself is then trained from its start with th
 weight of the others. No group is ever named.
 
 What the errors are decides everything. A first model that sees the ECG as well is wrong about rows that break the
-shortcut and about rows whose ECG is unclear, more and more of the latter the longer it learns; weighing those teaches
-the noise. A first model that sees the question alone (``bias_view="question"``) can be wrong about nothing but rows
+shortcut and about rows whose ECG is unclear, the more of the latter the more it has learned; weighing those teaches the
+noise. A first model that sees the question alone (``bias_view="question"``) can be wrong about nothing but rows
 that its wording does not foretell.
 """
 
@@ -54,7 +54,7 @@ class JustTrainTwice(Adjuster):
     """
 
     card = Card(
-        summary="Just train twice: rows that a first, briefly trained model gets wrong weigh more in a second training.",
+        summary="Just train twice: rows that a first, briefly trained model gets wrong weigh more in a second.",
         uses=("objective",),
         bias_view="nothing withheld by default; question",
         extra_passes=(1, 0),
@@ -134,7 +134,7 @@ class JustTrainTwiceObjective(Objective):
         return cast(nn.Module, self.first if part == "first" else self.scorer).parameters()
 
     def wanted(self, batch: Batch, name: str) -> Tensor:
-        """"features:wrong": (batch, 1), 1 where the first model gives another answer than the true one, else 0."""
+        """ "features:wrong": (batch, 1), 1 where the first model gives another answer than the true one, else 0."""
         if name == "features:wrong":
             return wrong(self.first(batch), batch).to(self.row_weight.dtype)[:, None]
         return super().wanted(batch, name)

@@ -39,9 +39,9 @@ from adjusters.contract import (
     View,
     negative_log_likelihood,
 )
+from adjusters.exchanged_wordings import ExchangedWordings, several_styles, wordings_of
 from adjusters.group_based.groups import GROUP, STYLE, GroupAdjuster, inverse_frequency, role_column
 from adjusters.group_based.linear_head import fit_linear_head, for_raw_features, standardisation
-from adjusters.group_based.wordings import CANONICAL, Wordings, even_places, learn_wordings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,8 +84,8 @@ class LastLayerRefit(GroupAdjuster):
         consistent_when="the features of ordinary training hold the finding, and the balanced validation rows, which "
         "are learned from, have the answers that do(Q) would give",
         fails_when="the features have lost the finding; with draws or weights, few rows break the shortcut, or the "
-        "question has an effect of its own (R3); with wordings, the style has one (R9); a new head costs something where "
-        "nothing was wrong (R8)",
+        "question has an effect of its own (R3); with wordings, the style has one (R9); a new head costs something "
+        "where nothing was wrong (R8)",
         source="Kirichenko et al. 2023, section 5; wordings: ours",
         placebo={"own_words": True},
     )
@@ -156,7 +156,7 @@ class LastLayerRefit(GroupAdjuster):
 
     def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> Objective:
         name = type(scorer).__name__
-        words = Wordings(self.wordings_)
+        words = ExchangedWordings(self.wordings_)
         if self.refit == "head":
             if not (isinstance(scorer, HasFeatures) and isinstance(scorer, HasFeatureDim)):
                 raise ContractError(
@@ -176,9 +176,9 @@ class LastLayerRefit(GroupAdjuster):
         return RefittedPart(scorer, part, words)
 
     def _exchangeable(self, table: pd.DataFrame, estimand: Estimand | None) -> dict[str, dict[str, int]]:
-        wordings = learn_wordings(self.name, table)
         style = role_column(self.name, STYLE, table, estimand)
-        if not (table.groupby(CANONICAL)[style].nunique() > 1).any():
+        wordings = wordings_of(self.name, table, style, "question")
+        if not several_styles(table, style):
             raise ContractError(
                 f"last_layer_refit has no wordings to exchange, since no question was asked with several values of "
                 f"'{style}'; use balanced_by=weights"
@@ -198,7 +198,7 @@ class RefittedHead(Objective):
         self,
         scorer: Scorer,
         answers: Sequence[str],
-        words: Wordings,
+        words: ExchangedWordings,
         balanced_by: Balance,
         refits: int,
         penalty: float,
@@ -233,7 +233,7 @@ class RefittedHead(Objective):
         "features:several", (batch, 1) whether any number of them may be true."""
         what, _, time = name.removeprefix("features:").partition(" ")
         if what == _FUSED and time:
-            asked = self.words.asked(batch, even_places(batch.rows, int(time), self.refits))
+            asked = self.words.fixed(batch, int(time), self.refits)
             return cast(HasFeatures, self.scorer).features(asked, _FUSED)
         if what == "several":
             return torch.full((len(batch), 1), float(batch.kind == "set"))
@@ -311,7 +311,7 @@ class RefittedPart(Objective):
     parts = ("main", _REFIT)
     refitting: Tensor
 
-    def __init__(self, scorer: Scorer, part: nn.Module, words: Wordings) -> None:
+    def __init__(self, scorer: Scorer, part: nn.Module, words: ExchangedWordings) -> None:
         super().__init__(scorer)
         self.words = words
         self.of_part = next(name for name, module in self.named_modules() if module is part)
@@ -340,7 +340,7 @@ class RefittedPart(Objective):
     def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
         if part == "main":
             return _ordinary(self.scorer, batch)
-        asked = self.words.asked(batch, torch.rand(len(batch), dtype=torch.float64))
+        asked = self.words.drawn(batch)
         per_item = negative_log_likelihood(self.scorer(asked), batch)
         weight = batch.columns.get(WEIGHT)
         weighted = per_item if weight is None else weight.to(per_item.dtype) * per_item

@@ -31,8 +31,8 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
+from adjusters.exchanged_wordings import ExchangedWordings, wordings_of
 from adjusters.severity_based.backdoor import Backdoor, BackdoorObjective, Prior, SeverityFrom, check_severity_options
-from adjusters.severity_based.exchanged_wordings import ExchangedWordings, wordings_of
 
 if TYPE_CHECKING:
     import pandas as pd

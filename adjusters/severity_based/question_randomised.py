@@ -32,8 +32,8 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
+from adjusters.exchanged_wordings import Exchange, ExchangedWordings, several_styles, wordings_of
 from adjusters.severity_based.cells import Columns, cell_weights, look_up, pooled_balance, require_overlap
-from adjusters.severity_based.exchanged_wordings import Exchange, ExchangedWordings, several_styles, wordings_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -38,6 +38,7 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
+from adjusters.exchanged_wordings import Exchange, ExchangedWordings, several_styles, wordings_of
 from adjusters.severity_based.cells import (
     Columns,
     cell_weights,
@@ -46,7 +47,6 @@ from adjusters.severity_based.cells import (
     pooled_balance,
     require_overlap,
 )
-from adjusters.severity_based.exchanged_wordings import Exchange, ExchangedWordings, several_styles, wordings_of
 from structural_models.tabulation import distinct_rows
 
 if TYPE_CHECKING:

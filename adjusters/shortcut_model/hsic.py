@@ -1,6 +1,6 @@
 """How much two sets of features of the same rows depend on each other: the Hilbert-Schmidt independence criterion.
 
-The estimator is the unbiased one, HSIC_1 (Song, Smola, Gretton, Bedo & Borgwardt 2012, equation 5). It is signed: for
+The estimator is the unbiased one, HSIC_1 (Song, Smola, Gretton, Bedo & Borgwardt 2012). It is signed: for
 independent features it is zero on average, so about half of the time below.
 """
 

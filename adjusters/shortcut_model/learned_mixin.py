@@ -49,7 +49,7 @@ class LearnedMixin(PriorBased):
         fails_when="nothing fixes g: the scorer sees the view too and can make up for any g in training, so the "
         "penalty drives g up without bound, and the prediction turns the shortcut round, even where there is none; "
         "published runs on Biased-MNIST did so as well (2.9 % on the biased test)",
-        source="Clark, Yatskar & Zettlemoyer 2019, equations 3 to 5",
+        source="Clark, Yatskar & Zettlemoyer 2019 (learned mixin + H)",
     )
 
     def __init__(

@@ -1,8 +1,8 @@
 """Learning from failure: rows that a deliberately biased partner gets wrong weigh more, all along the training.
 
 Nam et al. 2020. Two models are trained side by side. The biased one, f_B, learns by generalised cross-entropy
-(1 - p^q) / q, whose gradient is p^q times that of cross-entropy: it trusts what it gets right soon, and so keeps to what
-is easy, the shortcut. The debiased one, f_D, learns by cross-entropy weighted with
+(1 - p^q) / q, whose gradient is p^q times that of cross-entropy: it trusts what it gets right soon, and so keeps to
+what is easy, the shortcut. The debiased one, f_D, learns by cross-entropy weighted with
 
     W = l_B / (l_B + l_D)
 
@@ -65,8 +65,9 @@ class LearningFromFailure(Adjuster):
         extra_passes=(1, 0),
         consistent_when="the shortcut is learned sooner than the ECG, and rows that break it are not merely noise",
         fails_when=(
-            "the partner learns the ECG as soon as the shortcut: its failures are then unclear ECGs, so that even an "
-            "unconfounded model is harmed (R8)"
+            "the partner learns the ECG as soon as the shortcut: its failures are then unclear ECGs; the debiased "
+            "model learns them, finds all others hard and is given ever less of them, until it answers the opposite "
+            "(R8); with the question alone as partner, a true effect of the topic is taken for bias (R3)"
         ),
         source="Nam, Cha, Ahn, Lee & Shin 2020, algorithm 1, with the smoothing and scaling of the released code",
     )
@@ -99,7 +100,9 @@ class LearningFromFailure(Adjuster):
     def stages(self) -> tuple[Stage, ...]:
         return (Stage("main", trains=("biased", "debiased")),)
 
-    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> LearningFromFailureObjective:
+    def attach(
+        self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator
+    ) -> LearningFromFailureObjective:
         biased = new_scorer("same" if self.bias_view is None else "question_only")
         return LearningFromFailureObjective(
             scorer, biased, torch.from_numpy(self.answer_code_), len(self.answers_), self.q, self.smoothing
@@ -151,9 +154,7 @@ class LearningFromFailureObjective(Objective):
 
     def weights(self) -> Tensor:
         """(rows,) W of the training rows in [0, 1], from the smoothed losses as they are."""
-        b, d = (
-            losses / self._largest(losses)[self.answer_code] for losses in (self.biased_loss, self.debiased_loss)
-        )
+        b, d = (losses / self._largest(losses)[self.answer_code] for losses in (self.biased_loss, self.debiased_loss))
         return relative_difficulty(b, d)
 
     def after_step(self, batch: Batch, terms: Mapping[str, LossTerms]) -> None:
@@ -181,7 +182,7 @@ class LearningFromFailureObjective(Objective):
 
 
 def generalised_cross_entropy(scores: Tensor, batch: Batch, q: float) -> Tensor:
-    """(batch,) (1 - p^q) / q of the probability p of the truth (Zhang & Sabuncu 2018, equation 6).
+    """(batch,) (1 - p^q) / q of the probability p of the truth (Zhang & Sabuncu 2018).
 
     "one": of the true candidate. "set": of whether a candidate is true, summed over the item's candidates.
     """
@@ -193,6 +194,6 @@ def generalised_cross_entropy(scores: Tensor, batch: Batch, q: float) -> Tensor:
 
 
 def relative_difficulty(biased: Tensor, debiased: Tensor) -> Tensor:
-    """b / (b + d); a half where both are zero (Nam et al. 2020, section 3.2)."""
+    """b / (b + d); a half where both are zero (Nam et al. 2020)."""
     total = biased + debiased
     return torch.where(total > 0, biased / torch.where(total > 0, total, 1.0), 0.5)

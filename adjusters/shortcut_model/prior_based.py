@@ -43,7 +43,8 @@ class PriorBased(Adjuster):
         bias_view: what the prior may see: the question's style (the estimand's treatment), its template, its type, or
             the whole question. The strategy takes out of the model all that this view tells of the answer.
         prior: "counts" of answers per view, or "model", a scorer that is shown the question alone, trained in a stage
-            of its own; ``None`` = a model for the whole question, counts for the rest.
+            of its own; ``None`` = a model for the whole question, counts for the rest. The model's stage is a pass of
+            the text for each distinct question in a batch, the main stage one for each distinct question in all.
         by: role or column within which a view is looked at, and given which ``restore_prior`` restores the answers'
             frequencies; ``None`` = across all items.
         restore_prior: take out what the view tells *beyond* ``by``, so that P(answer | topic) stays.

@@ -53,11 +53,12 @@ class ReBias(Adjuster):
     """Independence of a partner that sees the question alone.
 
     Args:
-        strength: weight of the dependence in both losses, above 0; 1 in the paper, where nothing is conditioned on.
-        dependence: "hsic", or "cka", which is HSIC relative to how much either varies.
+        strength: weight of the dependence in both losses, above 0. The paper's 1 has hardly an effect
+            where one row in a hundred breaks the shortcut.
+        dependence: "hsic" (the paper), or "cka", which is HSIC relative to how much either varies.
         given: within what the dependence is measured: "nothing" (the paper), "answer", "answer_and_topic".
         layer: what is to be independent: "scores" over the candidates, which works with any scorer, or the "fused"
-            features (the paper), which must be learned ones.
+            features (the paper); where those are not learned, their dependence cannot change.
         rows: how many rows of a batch a dependence is measured on, at least 4. Its cost is their square.
 
     The partner is asked by the column ``question_code`` with the training question of that code, and a row of another
@@ -69,21 +70,22 @@ class ReBias(Adjuster):
         uses=("objective",),
         bias_view="question",
         extra_passes=(3, 0),
-        consistent_when="ECG and wording are independent given what is conditioned on, and rows that break it abound",
+        consistent_when="ECG and wording are independent given what is conditioned on",
         fails_when=(
-            "few rows break the shortcut: the dependence within answers is then of the order of their share squared; "
-            "given nothing or the answer alone, a true effect of the topic is taken away (R3)"
+            "few rows break the shortcut: the dependence that is left to be measured within answers falls with the "
+            "square of their share, and a batch may hold none of them; given the answer alone, or nothing, a true "
+            "effect of the topic is taken away with the wording's (R3)"
         ),
-        source="Bahng, Chun, Yun, Choo & Oh 2020, equation 5; HSIC_1 of Song et al. 2012; conditioning is ours",
+        source="Bahng, Chun, Yun, Choo & Oh 2020; HSIC_1 of Song et al. 2012; conditioning is ours",
     )
 
     questions_: list[str]
 
     def __init__(
         self,
-        strength: float = 1.0,
-        dependence: Measure = "hsic",
-        given: Given = "answer",
+        strength: float = 100.0,
+        dependence: Measure = "cka",
+        given: Given = "answer_and_topic",
         layer: Layer = "scores",
         rows: int = 128,
     ) -> None:
@@ -95,7 +97,9 @@ class ReBias(Adjuster):
             ("layer", layer, ("scores", "fused")),
         ):
             if value not in choices:
-                raise ContractError(f"rebias's {option} must be {', '.join(choices[:-1])} or {choices[-1]}, not {value}")
+                raise ContractError(
+                    f"rebias's {option} must be {', '.join(choices[:-1])} or {choices[-1]}, not {value}"
+                )
         if not isinstance(rows, int) or rows < FEWEST:
             raise ContractError(f"rebias's rows must be a whole number, at least {FEWEST}, not {rows}")
         self.strength = strength
@@ -175,7 +179,7 @@ class ReBiasObjective(Objective):
             scores, f = self._seen(self.scorer, batch)
         with torch.set_grad_enabled(part == "g"):
             partner_scores, g = self._seen(self.partner, self._asked(batch))
-        found = dependence(f[at], g[at], self._classes(batch)[at], self.measure)
+        found = dependence(f[at], g[at], self._classes(batch, at), self.measure)
         sign, learning = (-1.0, partner_scores) if part == "g" else (1.0, scores)
         per_item = negative_log_likelihood(learning, batch)
         return LossTerms(weighted_mean(per_item, batch) + sign * self.strength * found, per_item.detach())
@@ -187,8 +191,8 @@ class ReBiasObjective(Objective):
         """f's own loss, dependence included: each row's likelihood, and what the batch's first rows depend alike."""
         scores, f = self._seen(self.scorer, batch)
         _, g = self._seen(self.partner, self._asked(batch))
-        at = slice(0, self.rows)
-        found = dependence(f[at], g[at], self._classes(batch)[at], self.measure)
+        at = torch.arange(min(len(batch), self.rows), device=batch.rows.device)
+        found = dependence(f[at], g[at], self._classes(batch, at), self.measure)
         return negative_log_likelihood(scores, batch) + self.strength * found
 
     def _asked(self, batch: Batch) -> Batch:
@@ -211,23 +215,23 @@ class ReBiasObjective(Objective):
         order = torch.randperm(n).to(self.drawn.device)
         return order[(self.drawn + torch.arange(min(n, self.rows), device=self.drawn.device)) % n]
 
-    def _classes(self, batch: Batch) -> Tensor:
-        """(batch,) int64 code of what the dependence is measured within."""
-        n, device = len(batch), batch.answer.device
+    def _classes(self, batch: Batch, at: Tensor) -> Tensor:
+        """(rows,) int64 code of what the dependence is measured within, of the rows at these positions."""
         if self.given == "nothing":
-            return torch.zeros(n, dtype=torch.long, device=device)
-        rows, names, _ = by_answer(batch)
-        true = torch.zeros(n, names + 1, dtype=torch.long, device=device)
-        true.scatter_(1, rows, batch.answer.long())
+            return torch.zeros_like(at)
+        where, names, _ = by_answer(batch)
+        true = torch.zeros(len(at), names + 1, dtype=torch.long, device=at.device)
+        true.scatter_(1, where[at], batch.answer[at].long())
         true[:, names] = 0
         if self.given == "answer_and_topic" and batch.topic:
             place: dict[str, int] = {}
-            true[:, names] = torch.tensor([place.setdefault(topic, len(place)) for topic in batch.topic], device=device)
+            topics = [place.setdefault(batch.topic[i], len(place)) for i in at.tolist()]
+            true[:, names] = torch.tensor(topics, device=at.device)
         return true.unique(dim=0, return_inverse=True)[1]
 
 
 def score_features(scores: Tensor, batch: Batch) -> Tensor:
-    """(batch, answers) scores under the answers that occur in the batch; zero for those that are not a row's candidates.
+    """(batch, answers) scores under the answers that occur in the batch; zero for those that are not candidates.
 
     "one": less the mean of the item's candidates, as its scores need not be normalised. "set": the log-odds.
     """

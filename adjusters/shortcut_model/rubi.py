@@ -59,9 +59,9 @@ class RUBi(Adjuster):
         bias_view="question",
         extra_passes=(1, 0),
         consistent_when="no condition is known under which its optimum is the target",
-        fails_when="the mask can only shrink scores: a shortcut that is nearly sure of its answer (rho near one) is "
-        "learned by the scorer as well; the topic's true effect is masked with the style's",
-        source="Cadene, Dancette, Ben-younes, Cord & Parikh 2019, equations 2 to 4",
+        fails_when="between two answers: masks are positive, so that a centred pair keeps its sign, and a scorer that "
+        "sees the style decides exactly as it would without; the topic's true effect is masked with the style's",
+        source="Cadene, Dancette, Ben-younes, Cord & Parikh 2019",
     )
 
     views_: list[list[str]]

@@ -35,6 +35,15 @@ CASES = [
     pytest.param("twins", {"twin": "copy", "unpaired": True}, marks=pytest.mark.slow),
     pytest.param("modality_dropout", {"drop": "nothing"}, marks=pytest.mark.slow),
     pytest.param("canonical_text", {"per": "style", "threshold": 1.0}, marks=pytest.mark.slow),
+    pytest.param("product_of_experts", {"bias_view": "question"}, marks=pytest.mark.slow),
+    pytest.param("learned_mixin", {"bias_view": "question", "restore_prior": False}, marks=pytest.mark.slow),
+    pytest.param("inverse_answer", {"restore_prior": False, "clip": 0.95}, marks=pytest.mark.slow),
+    pytest.param("effect_subtraction", {"reference": "constant", "fusion": "hm"}, marks=pytest.mark.slow),
+    pytest.param("effect_subtraction", {"reference": "noise", "plausibility": 0.1}, marks=pytest.mark.slow),
+    pytest.param("effect_subtraction", {"reference": "mean", "told": "nothing"}, marks=pytest.mark.slow),
+    pytest.param("jtt", {"bias_view": "question", "upweight": 20.0}, marks=pytest.mark.slow),
+    pytest.param("lff", {"bias_view": "question", "smoothing": 0.0}, marks=pytest.mark.slow),
+    pytest.param("rebias", {"layer": "fused", "dependence": "hsic", "given": "nothing"}, marks=pytest.mark.slow),
 ]
 
 

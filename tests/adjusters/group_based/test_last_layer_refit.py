@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from adjusters.contract import Batch, ContractError, Stage
+from adjusters.exchanged_wordings import ExchangedWordings, wordings_of
 from adjusters.group_based import last_layer_refit
 from adjusters.group_based.groups import GROUP
 from adjusters.group_based.last_layer_refit import WEIGHT, LastLayerRefit, RefittedHead
 from adjusters.group_based.linear_head import fit_linear_head
-from adjusters.group_based.wordings import Wordings, even_places, learn_wordings
 from adjusters.reference_loop import columns_of, drive, wanted, weighted
 from adjusters.toy import ESTIMAND, ToyScorer, accuracy, toy_cohort
 
@@ -39,7 +39,7 @@ class Featured(nn.Module):
 def refitted(batches: list[Batch], columns: dict[str, Tensor], balanced_by: str, refits: int = 1) -> RefittedHead:
     """A head refitted to these items, which come in several batches."""
     rows = sum(map(len, batches))
-    head = RefittedHead(Featured(rows), ["a", "b", "c", "d"], Wordings({}), balanced_by, refits, 0.8).double()
+    head = RefittedHead(Featured(rows), ["a", "b", "c", "d"], ExchangedWordings({}), balanced_by, refits, 0.8).double()
     names = ("candidates", "true", "several", "fused 0")
     with torch.no_grad():
         features = {name: torch.cat([head.wanted(b, f"features:{name}") for b in batches]) for name in names}
@@ -122,10 +122,10 @@ def toy():
 
 def test_wordings_are_exchanged_within_a_question_and_even_over_time(toy) -> None:
     rows = toy.split("valid")
-    words = Wordings(learn_wordings("x", toy.split("train")))
+    words = ExchangedWordings(wordings_of("x", toy.split("train"), "style", "question"))
     batch = toy.batch(rows, np.arange(len(rows)))
     batch = batch.replace(metadata=("Age 60.",) * len(rows), question=tuple(f"Age 60. {q}" for q in batch.question))
-    times = [words.asked(batch, even_places(batch.rows, time, 4)).question for time in range(4)]
+    times = [words.fixed(batch, time, 4).question for time in range(4)]
     urgent = np.array([["Quick" in q or "Emergency" in q for q in asked] for asked in times])
     for asked in times:
         assert all(q.startswith("Age 60. ") and topic in q for q, topic in zip(asked, batch.topic, strict=True))
@@ -135,7 +135,7 @@ def test_wordings_are_exchanged_within_a_question_and_even_over_time(toy) -> Non
     before = rows["style"] == "urgent"
     assert np.corrcoef(urgent[0], before)[0, 1] == pytest.approx(0.0, abs=4 / np.sqrt(len(rows)))
     unknown = batch.replace(question=("Well?", None, *batch.question[2:]), metadata=())
-    assert words.asked(unknown, even_places(batch.rows, 0, 4)).question[:2] == ("Well?", None)
+    assert words.fixed(unknown, 0, 4).question[:2] == ("Well?", None)
 
 
 @pytest.mark.parametrize("balanced_by", ["wordings", "draws", "weights"])
@@ -169,7 +169,7 @@ def test_only_the_part_moves_in_its_stage_and_nothing_else_is_in_training_mode(t
 
     class WatchedAdjuster(LastLayerRefit):
         def attach(self, scorer, *, new_scorer, rng):
-            return Watched(scorer, scorer.part("answer_head"), Wordings(self.wordings_))
+            return Watched(scorer, scorer.part("answer_head"), ExchangedWordings(self.wordings_))
 
     done = drive(
         WatchedAdjuster(refit="answer_head", epochs=1), toy.split("train"), toy.split("valid"), toy.batch, ToyScorer,
@@ -212,7 +212,7 @@ def test_refused_options(options: dict, says: str) -> None:
 
 def test_refused_tables_and_scorers(toy) -> None:
     rows, rng = toy.split("train"), np.random.default_rng(0)
-    with pytest.raises(ContractError, match="needs the column 'question_id' to exchange wordings"):
+    with pytest.raises(ContractError, match="needs the column 'question_id'"):
         LastLayerRefit().fit(rows.drop(columns="question_id"), ESTIMAND, rng=rng)
     with pytest.raises(ContractError, match="no wordings to exchange.*use balanced_by=weights"):
         LastLayerRefit().fit(rows.assign(question_id=rows["topic"] + rows["style"]), ESTIMAND, rng=rng)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from adjusters import exchanged_wordings
 from adjusters.contract import Batch, ContractError
+from adjusters.exchanged_wordings import ExchangedWordings
 from adjusters.reference_loop import variants
 from adjusters.registry import adjuster
-from adjusters.severity_based import exchanged_wordings
-from adjusters.severity_based.exchanged_wordings import ExchangedWordings
 from adjusters.toy import ESTIMAND, SEVERITY, ToyScorer
 
 STRATEGIES = ("question_randomised", "stratified")

@@ -58,10 +58,12 @@ class ExchangedWordings:
         """In words drawn by torch's generator."""
         return self.at(batch, torch.rand(len(batch), dtype=torch.float64))
 
-    def fixed(self, batch: Batch) -> Batch:
-        """In words that are the same for a row at every call, spread evenly over the pool."""
+    def fixed(self, batch: Batch, time: int = 0, times: int = 1) -> Batch:
+        """In words that are the same for a row at every call: neighbouring rows are far apart in the pool, and a row's
+        words at ``times`` times are spread evenly over it."""
         # Multiples of the golden ratio, modulo one, spread evenly over [0, 1) (Weyl's sequence).
-        return self.at(batch, (batch.rows.cpu().double() + 1) * 0.6180339887498949 % 1.0)
+        places = ((batch.rows.cpu().double() + 1) * 0.6180339887498949 + time / times) % 1.0
+        return self.at(batch, places)
 
     def at(self, batch: Batch, places: Tensor) -> Batch:
         """Each question replaced by one of its pool's texts, as often as they were asked. Metadata before it stays.
@@ -69,11 +71,9 @@ class ExchangedWordings:
         Args:
             places: (batch,) in [0, 1); where in the pool the text is taken from.
         """
-        asked = list(batch.question)
-        before = [f"{text} " if text else "" for text in batch.metadata or ("",) * len(batch)]
-        for at, (question, start, place) in enumerate(zip(batch.question, before, places.tolist(), strict=True)):
-            bare = None if question is None else question.removeprefix(start)
-            if bare in self.pools:
-                texts, upto = self.pools[bare]
-                asked[at] = start + texts[int(np.searchsorted(upto, place * upto[-1], side="right"))]
-        return batch.replace(question=tuple(asked))
+        asked = list(batch.bare_question)
+        for at, (text, place) in enumerate(zip(batch.bare_question, places.tolist(), strict=True)):
+            if text in self.pools:
+                texts, upto = self.pools[text]
+                asked[at] = texts[int(np.searchsorted(upto, place * upto[-1], side="right"))]
+        return batch.in_words(asked)
