@@ -35,12 +35,18 @@ from causalecg.training.loop import Loop, Position
 from causalecg.training.run import train
 
 ITEMS, WARM, STEPS = 1500, 3, 3
+COHORT: dict[str, Any] = {"items": ITEMS, "train_twins": ITEMS, "test_items": 10, "rho": 0.9}
 #: What a step may cost without a further pass of the model, as a multiple of the unadjusted one.
 BAR = 1.05
 #: name -> options that it needs on this cohort.
-OPTIONS: dict[str, str] = {}
+OPTIONS: dict[str, str] = {"irm": "environment=severity", "vrex": "environment=severity"}
 #: Arms with other options, whose steps are others.
-FURTHER = ("backdoor?prior=marginal",)
+FURTHER = (
+    "backdoor?prior=marginal",
+    "product_of_experts?bias_view=question",
+    "effect_subtraction?reference=blank",
+    "last_layer_refit?refit=projector",
+)
 
 
 class _Made(Exception):
@@ -157,7 +163,7 @@ def main() -> None:
     lines: list[tuple[Any, ...]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        cohort = Cohort.open(simulate_cohort(folder / "c", items=ITEMS, test_items=10, rho=0.9, progress=False))
+        cohort = Cohort.open(simulate_cohort(folder / "c", **COHORT, progress=False))
         plain = Steps(loop_of(cohort, "none", folder / "none"), 0)
         for place, arm in enumerate(given.arms or [*names, *FURTHER]):
             try:
