@@ -11,7 +11,9 @@ import typer
 def register(app: typer.Typer) -> None:
     @app.command()
     def compare(
-        arms: Annotated[str, typer.Option(help="Comma-separated, e.g. none,backdoor,placebo:ipw,oracle.")],
+        arms: Annotated[
+            str, typer.Option(help="Comma-separated, e.g. none,backdoor,placebo:ipw,oracle; of a benchmark also all.")
+        ],
         out: Annotated[Path, typer.Option(help="Folder for what is made; goes on where it stopped.")],
         cohort: Annotated[
             Path | None, typer.Option(help="Cohort folder; with --benchmark t2 one of statements.")
@@ -34,6 +36,12 @@ def register(app: typer.Typer) -> None:
         from causalecg.errors import InputError
 
         names = [name.strip() for name in arms.split(",") if name.strip()]
+        if names == ["all"]:
+            if benchmark is None:
+                raise InputError("--arms all is of the benchmark; name the arms to be compared on a cohort")
+            from causalecg.benchmark.tuned import every_arm
+
+            names = list(every_arm())
         if benchmark is not None:
             from causalecg.benchmark.leaderboard.page import heading, remarks, write_leaderboard
             from causalecg.benchmark.leaderboard.summary import summarise

@@ -12,6 +12,7 @@ import numpy as np
 from causalecg.benchmark.leaderboard.record import CellRecord, cell_path
 from causalecg.benchmark.regimes import REGIMES
 from causalecg.benchmark.regimes import regime as find_regime
+from causalecg.benchmark.tuned import tuning_of
 
 if TYPE_CHECKING:
     from causalecg.benchmark.law import Law, World
@@ -90,6 +91,7 @@ def run_evidence_cell(plan: EvidencePlan, out: Path, regime: str, arm: str, seed
         arm=arm,
         seed=seed,
         rho=find_regime(regime).require_rho(plan.rho if find_regime(regime).rho is None else None),
+        tuning=tuning_of(arm),
         refused=refused,
         weighting="weights" in card.uses,
         truths=truths(law),

@@ -74,7 +74,10 @@ def remarks(record: Mapping[str, Any]) -> list[str]:
         "95 %, from resampling seeds and patients.",
     ]
     tunings = sorted({row["tuning"] for row in record["rows"]})
-    lines.append(f"Tuning: {', '.join(tunings)}. No option was chosen by looking at a result.")
+    lines.append(
+        f"Tuning: {', '.join(tunings)} (no S: options chosen without the severity, on validation patients of their own, by "
+        "benchmarks/tuning.py; no tuning: defaults, or as written)."
+    )
     if record["seeds"] == 1:
         lines.append("One seed: intervals are over patients only and say nothing about another training run.")
     stopped = sorted({f"{row['arm']} in {row['regime']}" for row in record["rows"] if row["unconverged"]})

@@ -16,6 +16,7 @@ from causalecg.benchmark.leaderboard.evidence import POSITIVITY, meant_to_be_adj
 from causalecg.benchmark.leaderboard.record import CellRecord, Tier, cell_path
 from causalecg.benchmark.leaderboard.run import Grid, checked_grid, claim
 from causalecg.benchmark.regimes import regime as find_regime
+from causalecg.benchmark.tuned import tuning_of
 
 if TYPE_CHECKING:
     from causalecg.benchmark.law import Law
@@ -170,6 +171,7 @@ def _compared(
                 "arm": name,
                 "seed": seed,
                 "rho": (cohort.meta.get("confounding") or {}).get("rho"),
+                "tuning": tuning_of(name),
                 "refused": refused[name],
                 "weighting": "weights" in card.uses,
                 "truths": {} if law is None else truths(law),
