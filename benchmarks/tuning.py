@@ -34,7 +34,7 @@ GRID: dict[str, tuple[str, ...]] = {
     "inverse_answer": ("inverse_answer?clip=20", "inverse_answer"),
     "product_of_experts": ("product_of_experts", "product_of_experts?bias_view=question"),
     "learned_mixin": ("learned_mixin?entropy=0", "learned_mixin", "learned_mixin?entropy=1"),
-    "rubi": ("rubi", "rubi?question_weight=0.3", "rubi?question_weight=3"),
+    "rubi": ("rubi", "rubi?question_weight=3"),
     "effect_subtraction": (
         "effect_subtraction?weight=0.5", "effect_subtraction", "effect_subtraction?reference=blank&weight=0.5",
         "effect_subtraction?reference=blank",

@@ -7,21 +7,26 @@ from causalecg.benchmark.leaderboard.record import Tuning
 #: adjuster -> its arm, chosen by ``benchmarks/tuning.py`` on validation patients of its own, without the severity.
 TUNED: dict[str, str] = {
     "backdoor": "backdoor",
-    "effect_subtraction": "effect_subtraction",
     "ecg_swap": "ecg_swap?answer=any",
+    "effect_subtraction": "effect_subtraction",
     "group_dro": "group_dro?adjustment=1&rate=0.1",
     "group_weights": "group_weights",
     "inverse_answer": "inverse_answer",
     "ipw": "ipw",
+    "irm": "irm?environment=severity",
+    "jtt": "jtt?bias_view=question&upweight=100",
+    "last_layer_refit": "last_layer_refit",
+    "learned_mixin": "learned_mixin?entropy=0",
+    "lff": "lff?bias_view=question&q=0.3",
+    "matched": "matched",
     "product_of_experts": "product_of_experts?bias_view=question",
+    "vrex": "vrex?environment=severity&strength=1000",
 }
-#: Options without which an adjuster refuses the benchmark's cohorts, which have one site.
-NEEDED: dict[str, str] = {"irm": "irm?environment=severity", "vrex": "vrex?environment=severity"}
 
 
 def arm_of(adjuster: str) -> str:
     """The arm that stands for an adjuster."""
-    return TUNED.get(adjuster) or NEEDED.get(adjuster) or adjuster
+    return TUNED.get(adjuster, adjuster)
 
 
 def every_arm() -> tuple[str, ...]:
