@@ -105,6 +105,8 @@ def _card(found: type[Adjuster]) -> None:
     _require(set(found.card.uses) <= known, f"{name}'s card uses something that is none of {', '.join(sorted(known))}")
     missing = changed - set(found.card.uses) - ({"objective"} if "predict" in found.card.uses else set())
     _require(not missing, f"{name} changes {', '.join(sorted(missing))}, which its card does not say")
+    strangers = sorted(set(found.card.placebo) - set(option_names(found)))
+    _require(not strangers, f"{name}'s placebo sets {', '.join(strangers)}, which is no option of it")
 
 
 def _one_sentence(error: ContractError, name: str) -> None:

@@ -69,6 +69,10 @@ class Unsaid(Base):
         return np.ones(len(table))
 
 
+class PlaceboOfNothing(Base):
+    card = Card(summary="x", placebo={"shuffled": True})
+
+
 class MeanTwo(Base):
     card = Card(summary="x", uses=("weights",))
 
@@ -402,6 +406,7 @@ def test_sound_strangers_conform(sound) -> None:
 
 
 BROKEN = [
+    (PlaceboOfNothing, {}, "placebo sets shuffled, which is no option of it"),
     (NoSummary, {}, "no summary"), (Unsaid, {}, "changes weights, which its card does not say"),
     (Swallows, {}, "swallows unknown options"), (Rounds, {"strength": 1.25}, "'strength' as given"),
     (Renames, {}, "does not store its option 'strength'"), (LearnsWhenMade, {}, "before fit: share_"),
