@@ -154,7 +154,7 @@ def rows_of(arm: str, loop: Loop, measures: Sequence[Measured]) -> Iterator[tupl
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("arms", nargs="*", help="by default every built-in adjuster, and some with other options")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=25)
     given = parser.parse_args()
     torch.set_num_threads(1)
     names = [f"{name}?{OPTIONS[name]}" if name in OPTIONS else name for name in in_order()]
