@@ -74,21 +74,27 @@ class EncoderProjectorLLM(nn.Module):
         return self._scores(batch, self._ecg(batch)[0])
 
     def scores_and_features(self, batch: Batch, view: View) -> tuple[Tensor, Tensor]:
-        """What ``self(batch)`` and ``self.features(batch, view)`` would give; "ecg" costs no second encoding."""
-        if view != "ecg":
+        """What ``self(batch)`` and ``self.features(batch, view)`` would give; "ecg" costs no second encoding, "fused" no
+        second pass."""
+        if view == "question":
             return self(batch), self.features(batch, view)
         tokens, pooled = self._ecg(batch)
-        return self._scores(batch, tokens), pooled
+        scores, hidden = self._scored(batch, tokens)
+        return scores, pooled if view == "ecg" else hidden
 
     def feature_dim(self, view: View) -> int:
         """Width of ``features(batch, view)``."""
         return 2 * int(self.encoder.dim) if view == "ecg" else int(self._embedding.embedding_dim)  # type: ignore[arg-type]
 
     def _scores(self, batch: Batch, ecg: Tensor) -> Tensor:
+        return self._scored(batch, ecg)[0]
+
+    def _scored(self, batch: Batch, ecg: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores, and the last hidden state of question, ECGs and answer cue."""
         logits, hidden, layers, mask, positions = self._prefix(batch, ecg, logits=batch.kind == "one")
         tokens = [[self._tokens_of(name) for name in names] for names in batch.candidates]
         if batch.kind == "set":
-            return self._set_scores(hidden, tokens, batch)
+            return self._set_scores(hidden, tokens, batch), hidden
         assert logits is not None
         scores = candidate_log_likelihood(
             tokens,
@@ -98,7 +104,7 @@ class EncoderProjectorLLM(nn.Module):
             go_on=lambda ids, at: self._continue(ids, at, layers, mask, positions),
             mean=self.config.length_normalisation == "mean",
         )
-        return scores.masked_fill(batch.padding, float("-inf"))
+        return scores.masked_fill(batch.padding, float("-inf")), hidden
 
     def features(self, batch: Batch, view: View) -> Tensor:
         """ "ecg": (batch, 2 dim) pooled encoder tokens, zero where absent; "question" and "fused": (batch, hidden)
