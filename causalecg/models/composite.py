@@ -74,8 +74,8 @@ class EncoderProjectorLLM(nn.Module):
         return self._scores(batch, self._ecg(batch)[0])
 
     def scores_and_features(self, batch: Batch, view: View) -> tuple[Tensor, Tensor]:
-        """What ``self(batch)`` and ``self.features(batch, view)`` would give; "ecg" costs no second encoding, "fused" no
-        second pass."""
+        """What ``self(batch)`` and ``self.features(batch, view)`` would give; "ecg" costs no second encoding, "fused"
+        no second pass."""
         if view == "question":
             return self(batch), self.features(batch, view)
         tokens, pooled = self._ecg(batch)

@@ -143,9 +143,11 @@ def test_it_keeps_the_contract(model, batch) -> None:
     with torch.no_grad():
         for view in ("ecg", "question", "fused"):
             assert model.features(batch, view).shape == (5, model.feature_dim(view))
-        scores, features = model.scores_and_features(batch, "ecg")
-        assert torch.allclose(scores, model(batch))
-        assert torch.allclose(features, model.features(batch, "ecg"))
+            for kind in ("one", "set"):
+                asked = batch.replace(kind=kind)
+                scores, features = model.scores_and_features(asked, view)
+                assert torch.allclose(scores, model(asked))
+                assert torch.allclose(features, model.features(asked, view))
     assert (model.features(batch, "ecg")[2] == 0).all()  # no ECG
     assert log_probabilities(model(batch), batch).exp().sum(1).allclose(torch.ones(5))
     with pytest.raises(KeyError):
