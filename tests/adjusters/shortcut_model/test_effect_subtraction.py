@@ -76,13 +76,14 @@ def contrast_equals_the_equation(items, scorers, reference: str) -> None:
         at = items.of(kind)
         batch = items.batch(at)
         draw = torch.Generator().manual_seed(3)
-        batch = batch.replace(ecg=torch.randn(batch.ecg.shape, generator=draw) * batch.ecg_present[..., None, None])
+        ecg = torch.randn(batch.ecg.shape, generator=draw, dtype=torch.float64)
+        batch = batch.replace(ecg=ecg * batch.ecg_present[..., None, None])
         if reference == "mean":
             objective.wanted(batch, "features:sum_of_ecgs")
             mean = objective.ecg_sum / objective.ecgs
             assert torch.allclose(batch.ecg[:, 0].double().mean(0), mean) or kind == "set"
             altered = torch.zeros_like(batch.ecg)
-            altered[:, 0] = mean.float()
+            altered[:, 0] = mean
             without = scorers[0](batch.replace(ecg=altered))
         elif reference == "noise":
             without = scorers[0](with_noise(batch, 0.25, int(objective.seed)))
@@ -93,7 +94,7 @@ def contrast_equals_the_equation(items, scorers, reference: str) -> None:
         chosen = [rows[i] for i in at]
         true = equation.contrasted(plain(scorers[0](batch), chosen), plain(without, chosen), chosen, 0.5)
         for ours, theirs in zip(plain(objective(batch), chosen), true, strict=True):
-            assert ours == pytest.approx(theirs, abs=1e-5)
+            assert ours == pytest.approx(theirs, abs=1e-6)
         assert torch.isneginf(objective(batch)[batch.padding]).all()
 
 
