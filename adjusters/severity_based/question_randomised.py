@@ -15,25 +15,20 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from adjusters.contract import (
     Adjuster,
-    Batch,
     Card,
     ContractError,
     HasParts,
-    LossTerms,
     NewScorer,
-    Objective,
     Scorer,
     Stage,
-    negative_log_likelihood,
-    weighted_mean,
 )
-from adjusters.exchanged_wordings import Exchange, ExchangedWordings, several_styles, wordings_of
+from adjusters.exchanged_wordings import Exchange, several_styles, wordings_of
 from adjusters.severity_based.cells import Columns, cell_weights, look_up, pooled_balance, require_overlap
+from adjusters.severity_based.other_words_first import AS_ASKED, OtherWordsFirst
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,10 +123,9 @@ class QuestionRandomised(Adjuster):
             return (first,)
         epochs = self.fine_tuning_epochs or EPOCHS
         kept = self.fine_tuning == "weighted"
-        return (first, Stage("as_asked", trains=("as_asked",), epochs=epochs, reset_optimizer=True, keep_best=kept))
+        return (first, Stage(AS_ASKED, trains=(AS_ASKED,), epochs=epochs, reset_optimizer=True, keep_best=kept))
 
-    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> QuestionRandomisedObjective:
-        frozen: tuple[str, ...] = ()
+    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> OtherWordsFirst:
         if self.fine_tuning == "frozen":
             frozen = tuple(name for name in ENCODING if _has_part(scorer, name))
             if not frozen:
@@ -139,7 +133,8 @@ class QuestionRandomised(Adjuster):
                     f"question_randomised with fine_tuning=frozen needs a scorer with the part encoder or projector, "
                     f"which {type(scorer).__name__} lacks; use fine_tuning=none or weighted"
                 )
-        return QuestionRandomisedObjective(scorer, self.wordings_, frozen)
+            return PartlyFrozen(scorer, self.wordings_, frozen)
+        return OtherWordsFirst(scorer, self.wordings_)
 
     def balance(self, table: pd.DataFrame) -> pd.DataFrame | None:
         """As for ipw, where fine-tuning is weighted."""
@@ -159,60 +154,28 @@ class QuestionRandomised(Adjuster):
         return Columns.of("question_randomised", table, self.estimand_, None, "topic")
 
 
-class QuestionRandomisedObjective(Objective):
-    """Part "main" asks each item in drawn words, without weights; part "as_asked" as it was asked, with weights where
-    there are any, and with some parts of the scorer held fixed.
-
-    Args:
-        wordings: as for :class:`.exchanged_wordings.ExchangedWordings`.
-        frozen: parts of the scorer that "as_asked" leaves alone.
-    """
-
-    parts = ("main", "as_asked")
-    asking: Tensor
+class PartlyFrozen(OtherWordsFirst):
+    """The same with parts of the scorer that "as_asked" leaves alone: ``frozen``."""
 
     def __init__(self, scorer: Scorer, wordings: Mapping[str, Mapping[str, int]], frozen: tuple[str, ...]) -> None:
-        super().__init__(scorer)
-        self.words = ExchangedWordings(wordings)
+        super().__init__(scorer, wordings)
         self.frozen = frozen
-        self.register_buffer("asking", torch.zeros((), dtype=torch.bool))
 
     def train(self, mode: bool = True) -> Self:
         """As usual, but what is held fixed stays in evaluation mode: its running statistics would move otherwise."""
         super().train(mode)
-        if mode and self.frozen and bool(self.asking):
-            assert isinstance(self.scorer, HasParts)
-            for name in self.frozen:
-                self.scorer.part(name).eval()
+        if mode and self.asking:
+            for part in self._held():
+                part.eval()
         return self
 
     def parameters_of(self, part: str) -> Iterator[nn.Parameter]:
-        held: set[int] = set()
-        if part == "as_asked" and self.frozen:
-            assert isinstance(self.scorer, HasParts)
-            held = {id(p) for name in self.frozen for p in self.scorer.part(name).parameters()}
+        held = {id(p) for module in self._held() for p in module.parameters()} if part == AS_ASKED else set()
         return (p for p in super().parameters_of(part) if id(p) not in held)
 
-    def begin(
-        self,
-        stage: Stage,
-        predictions: Tensor | None,
-        features: Mapping[str, Tensor],
-        columns: Mapping[str, Tensor],
-    ) -> None:
-        self.asking.fill_(stage.name == "as_asked")
-
-    def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
-        if part == "main":
-            per_item = negative_log_likelihood(self.scorer(self.words.drawn(batch)), batch)
-            return LossTerms(per_item.mean(), per_item.detach())
-        per_item = negative_log_likelihood(self.scorer(batch), batch)
-        return LossTerms(weighted_mean(per_item, batch), per_item.detach())
-
-    def validation_loss(self, batch: Batch) -> Tensor:
-        """Of the items in other words in the first stage, since as they are they would reward the shortcut; as they
-        were asked in the second, where weights, if there are any, take that reward away."""
-        return negative_log_likelihood(self(batch if self.asking else self.words.fixed(batch)), batch)
+    def _held(self) -> list[nn.Module]:
+        assert isinstance(self.scorer, HasParts)
+        return [self.scorer.part(name) for name in self.frozen]
 
 
 def _has_part(scorer: Scorer, name: str) -> bool:

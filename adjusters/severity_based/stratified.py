@@ -18,27 +18,20 @@ done instead has two stages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from adjusters.contract import (
     Adjuster,
-    Batch,
     Card,
     ContractError,
-    LossTerms,
     NewScorer,
-    Objective,
     Scorer,
     Stage,
-    negative_log_likelihood,
-    weighted_mean,
 )
-from adjusters.exchanged_wordings import Exchange, ExchangedWordings, several_styles, wordings_of
+from adjusters.exchanged_wordings import Exchange, several_styles, wordings_of
 from adjusters.severity_based.cells import (
     Columns,
     cell_weights,
@@ -47,6 +40,7 @@ from adjusters.severity_based.cells import (
     pooled_balance,
     require_overlap,
 )
+from adjusters.severity_based.other_words_first import AS_ASKED, OtherWordsFirst
 from structural_models.tabulation import distinct_rows
 
 if TYPE_CHECKING:
@@ -153,16 +147,16 @@ class Stratified(Adjuster):
     def stages(self) -> tuple[Stage, ...]:
         exchange = Stage("exchange")
         if not self.exchanges_:
-            return (Stage("weigh", trains=("weighted",), keep_best=True),)
+            return (Stage("weigh", trains=(AS_ASKED,), keep_best=True),)
         if not self.weighs_:
             return (exchange,)
         return (
             exchange,
-            Stage("weigh", trains=("weighted",), epochs=self.epochs, reset_optimizer=True, keep_best=True),
+            Stage("weigh", trains=(AS_ASKED,), epochs=self.epochs, reset_optimizer=True, keep_best=True),
         )
 
-    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> StratifiedObjective:
-        return StratifiedObjective(scorer, self.wordings_)
+    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> OtherWordsFirst:
+        return OtherWordsFirst(scorer, self.wordings_)
 
     def balance(self, table: pd.DataFrame) -> pd.DataFrame:
         """Standardised mean differences of the strata between styles, within topics, before and after weighting."""
@@ -171,42 +165,3 @@ class Stratified(Adjuster):
     def _columns(self, table: pd.DataFrame) -> Columns:
         assert self.estimand_ is not None
         return Columns.of("stratified", table, self.estimand_, self.treatment, self.by)
-
-
-class StratifiedObjective(Objective):
-    """Part "main" asks each item in other words, without weights; part "weighted" as it was asked, with weights.
-
-    Args:
-        wordings: as for :class:`.exchanged_wordings.ExchangedWordings`.
-    """
-
-    parts = ("main", "weighted")
-    weighing: Tensor
-
-    def __init__(self, scorer: Scorer, wordings: Mapping[str, Mapping[str, int]]) -> None:
-        super().__init__(scorer)
-        self.words = ExchangedWordings(wordings)
-        self.register_buffer("weighing", torch.zeros((), dtype=torch.bool))
-
-    def begin(
-        self,
-        stage: Stage,
-        predictions: Tensor | None,
-        features: Mapping[str, Tensor],
-        columns: Mapping[str, Tensor],
-    ) -> None:
-        self.weighing.fill_(stage.name == "weigh")
-
-    def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
-        if part == "main":
-            per_item = negative_log_likelihood(self.scorer(self.words.drawn(batch)), batch)
-            return LossTerms(per_item.mean(), per_item.detach())
-        per_item = negative_log_likelihood(self.scorer(batch), batch)
-        return LossTerms(weighted_mean(per_item, batch), per_item.detach())
-
-    def validation_loss(self, batch: Batch) -> Tensor:
-        """First of the items in other words (as they are, they would reward the shortcut), the same for a row at every
-        call; then as they are: the weights that they are averaged with take the shortcut's reward away."""
-        if self.weighing:
-            return negative_log_likelihood(self(batch), batch)
-        return negative_log_likelihood(self(self.words.fixed(batch)), batch)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from adjusters.severity_based.stratified import StratifiedObjective
+from adjusters.severity_based.other_words_first import OtherWordsFirst
 from causalecg.audits.interventions import intervene
 from causalecg.benchmark.cohort import simulate_cohort
 from causalecg.cohort.batches import TableBatches
@@ -93,7 +93,7 @@ def test_stratified_exchanges_the_question_and_keeps_the_metadata(cohort) -> Non
     """With the metadata taken for part of the wording, no text would be found and nothing exchanged."""
     table = cohort.split("train").assign(metadata=[f"Age {20 + i}." if i % 2 else "" for i in range(60)])
     pools = {"q": table["question"].value_counts().to_dict()}
-    objective = StratifiedObjective(lambda batch: torch.zeros(len(batch), 2), pools)
+    objective = OtherWordsFirst(lambda batch: torch.zeros(len(batch), 2), pools)
     batch = TableBatches(cohort, table)(np.arange(60))
     asked = objective.words.at(batch, torch.linspace(0, 0.99, 60)).question
     bare = [a.removeprefix(f"{m} ") if m else a for a, m in zip(asked, batch.metadata, strict=True)]
