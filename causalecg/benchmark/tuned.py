@@ -11,6 +11,7 @@ TUNED: dict[str, str] = {
     "effect_subtraction": "effect_subtraction",
     "group_dro": "group_dro?adjustment=1&rate=0.1",
     "group_weights": "group_weights",
+    "hybrid": "hybrid?exchange=0.5",
     "inverse_answer": "inverse_answer",
     "ipw": "ipw",
     "irm": "irm?environment=severity",

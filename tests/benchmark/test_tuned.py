@@ -34,4 +34,4 @@ def test_what_was_tuned_is_a_candidate_of_the_script() -> None:
 
 def test_what_an_arm_was_tuned_by() -> None:
     assert tuning_of(arm_of("ecg_swap")) == tuning_of(f"placebo:{arm_of('ecg_swap')}") == "no S"
-    assert tuning_of("ecg_swap?copies=3") == tuning_of("hybrid") == "no tuning"
+    assert tuning_of("ecg_swap?copies=3") == tuning_of("rebias") == "no tuning"
