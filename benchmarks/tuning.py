@@ -6,7 +6,8 @@ Every candidate of :data:`GRID` is trained at tier T0 on patients of its own (se
 them), in every regime, and judged on validation patients asked in words dealt out at random within the topic: the share
 of right answers, mean over regimes and seeds. That needs no severity (tier "no S"), only that words can be exchanged,
 and it presumes that they have no effect of their own. Of the candidates within one standard error of the best, the
-first of the list is taken; the lists begin with the mildest. Prints one Markdown row per candidate.
+first of the list is taken; the lists begin with the mildest. What learns from validation patients
+(``last_layer_refit``) cannot be judged so, and keeps its defaults. Prints one Markdown row per candidate.
 """
 
 from __future__ import annotations
@@ -44,7 +45,6 @@ GRID: dict[str, tuple[str, ...]] = {
     "group_dro": ("group_dro", "group_dro?rate=0.1", "group_dro?rate=0.1&adjustment=1"),
     "group_weights": ("group_weights?clip=20", "group_weights", "group_weights?scheme=independent"),
     "jtt": ("jtt", "jtt?upweight=20", "jtt?bias_view=question", "jtt?bias_view=question&upweight=100"),
-    "last_layer_refit": ("last_layer_refit", "last_layer_refit?penalty=10", "last_layer_refit?penalty=100"),
     "irm": ("irm?environment=severity", "irm?environment=severity&strength=10000"),
     "vrex": ("vrex?environment=severity", "vrex?environment=severity&strength=1000"),
     "ecg_swap": ("ecg_swap", "ecg_swap?answer=any"),

@@ -16,7 +16,6 @@ TUNED: dict[str, str] = {
     "ipw": "ipw",
     "irm": "irm?environment=severity",
     "jtt": "jtt?bias_view=question&upweight=100",
-    "last_layer_refit": "last_layer_refit",
     "learned_mixin": "learned_mixin?entropy=0",
     "lff": "lff?bias_view=question&q=0.3",
     "matched": "matched",
