@@ -27,7 +27,7 @@ LAWS: dict[str, tuple[str, float, dict[str, float | int]]] = {
     "R1, none wrong": ("R1", 0.99, {}),
     "R4, 10 % wrong": ("R4", 0.99, {}),
     "R4, 25 % wrong": ("R4", 0.99, {"severity_error": 0.25}),
-    "three levels, 10 % wrong": ("R1", 0.97, {"levels": 3, "severity_error": 0.1}),
+    "four levels, 10 % wrong": ("R1", 0.9, {"levels": 4, "severity_error": 0.1}),
     "wording settles 20 %, rho .99": ("R1", 0.99, {"style_effect": 0.2}),
     "wording settles 20 %, rho .9": ("R1", 0.9, {"style_effect": 0.2}),
     "the same, 10 % wrong": ("R4", 0.9, {"style_effect": 0.2}),
