@@ -53,7 +53,7 @@ def run(name: str, arm: str, seed: int) -> tuple[float, float, float, float]:
     trained = train(law, EvidenceArm.parse(arm), seed=seed, estimand=declared_estimand())
     found = measured(reader_of(trained.yes), patients_to_test(law, TEST))
     record = getattr(trained.objective, "misclassification", None)
-    wrong = float("nan") if record is None else 1 - float(record().diagonal().mean())
+    wrong = float("nan") if record is None else 1 - float(record().detach().diagonal().mean())
     return (
         float(found["correct_unbiased"].mean()),
         float(found["style_effect"].mean()),
