@@ -80,9 +80,13 @@ def remarks(record: Mapping[str, Any]) -> list[str]:
     )
     if record["seeds"] == 1:
         lines.append("One seed: intervals are over patients only and say nothing about another training run.")
-    stopped = sorted({f"{row['arm']} in {row['regime']}" for row in record["rows"] if row["unconverged"]})
+    stopped: dict[str, list[str]] = {}
+    for row in record["rows"]:
+        if row["unconverged"]:
+            stopped.setdefault(row["arm"], []).append(row["regime"])
     if stopped:
-        lines.append(f"Not every stage had converged: {', '.join(stopped)}.")
+        each = (f"{arm} in {', '.join(regimes)}" for arm, regimes in sorted(stopped.items()))
+        lines.append(f"Not every stage had converged: {'; '.join(each)}.")
     if record.get("fit") == "linear":
         lines.append("The scorer is linear: misspecified wherever topic or severity acts otherwise than by adding.")
     return lines
