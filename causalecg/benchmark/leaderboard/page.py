@@ -96,7 +96,8 @@ def markdown(record: Mapping[str, Any]) -> str:
     arms = [arm["arm"] for arm in record["arms"]]
     rows = {(row["regime"], row["arm"]): row for row in record["rows"]}
     lines = [f"# {heading(record)}", ""]
-    lines += _table(["regime", *arms], [[r, *(cell(rows[r, a])["text"] for a in arms)] for r in record["regimes"]])
+    regimes = record["regimes"]
+    lines += _table(["arm", *regimes], [[a, *(cell(rows[r, a])["text"] for r in regimes)] for a in arms])
     lines += ["", "## Arms", ""]
     lines += _table(
         ["arm", "worst regime's lower limit", "no harm: R8", "refused in"],
