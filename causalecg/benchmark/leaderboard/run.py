@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from causalecg.benchmark.leaderboard.evidence import EvidencePlan, declared_estimand, law_of, run_evidence_cell
 from causalecg.benchmark.leaderboard.record import CellRecord, cell_path
@@ -15,6 +15,9 @@ from causalecg.benchmark.regimes import REGIMES
 from causalecg.benchmark.workers import worker_pool
 from causalecg.errors import InputError
 from structural_models.json_values import plain
+
+if TYPE_CHECKING:
+    from causalecg.training.arms import Arm
 
 PLAN = "plan.json"
 
@@ -70,8 +73,7 @@ def fill_evidence(
     """
     from causalecg.benchmark.t0.arms import EvidenceArm
 
-    names = tuple(str(EvidenceArm.parse(arm)) for arm in arms)
-    grid = checked_grid(regimes, names, seeds)
+    grid = checked_grid(regimes, written([EvidenceArm.parse(arm) for arm in arms]), seeds)
     if items < 100 or test_items < 100:
         raise InputError(f"tier t0 needs at least 100 training and 100 test items, not {items} and {test_items}")
     if fit not in ("spline", "linear"):
@@ -84,6 +86,16 @@ def fill_evidence(
     todo = [cell for cell in grid if not cell_path(out, *cell).exists()]
     _run_all(todo, plan, out, processes, progress)
     return grid, [CellRecord.read(cell_path(out, *cell), items=False) for cell in grid]
+
+
+def written(arms: Sequence[Arm]) -> tuple[str, ...]:
+    """The arms' texts. InputError for an option that its adjuster refuses whatever the data."""
+    for arm in arms:
+        try:
+            arm.make()
+        except ValueError as error:
+            raise InputError(f"arm {arm}: {error}") from error
+    return tuple(map(str, arms))
 
 
 def checked_grid(regimes: Sequence[str], arms: Sequence[str], seeds: int) -> Grid:

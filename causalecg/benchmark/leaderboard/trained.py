@@ -14,7 +14,7 @@ import numpy as np
 
 from causalecg.benchmark.leaderboard.evidence import POSITIVITY, meant_to_be_adjusted
 from causalecg.benchmark.leaderboard.record import CellRecord, Tier, cell_path
-from causalecg.benchmark.leaderboard.run import Grid, checked_grid, claim
+from causalecg.benchmark.leaderboard.run import Grid, checked_grid, claim, written
 from causalecg.benchmark.regimes import regime as find_regime
 from causalecg.benchmark.tuned import tuning_of
 
@@ -117,7 +117,7 @@ def _asks_for_twins(arms: Sequence[str]) -> bool:
 def _grid(regimes: Sequence[str], arms: Sequence[str], seeds: int) -> Grid:
     from causalecg.training.arms import Arm
 
-    return checked_grid(regimes, tuple(str(Arm.parse(arm)) for arm in arms), seeds)
+    return checked_grid(regimes, written([Arm.parse(arm) for arm in arms]), seeds)
 
 
 def _configured(config: Path | None) -> RunConfig:

@@ -150,6 +150,10 @@ def test_the_command_says_what_it_needs(tmp_path: Path) -> None:
         (["--arms", "none", "--benchmark", "t2"], "needs a cohort of statements"),
         (["--arms", "nine", "--benchmark", "t0"], "no arm is called 'nine'"),
         (["--arms", "none", "--benchmark", "t0", "--regimes", "R1", "--rho", "1.5"], "rho must be at least"),
+        (
+            ["--arms", "hybrid?exchange=2", "--benchmark", "t0", "--regimes", "R1"],
+            "arm hybrid?exchange=2: hybrid's exchange",
+        ),
     ):
         result = CliRunner().invoke(build_app(), ["compare", *arguments, "--out", str(tmp_path / "o")])
         assert result.exit_code != 0
