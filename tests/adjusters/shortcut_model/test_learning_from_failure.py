@@ -171,5 +171,4 @@ def at_t0(regime: str, arm: str) -> float:
 def test_at_t0_failures_of_the_question_help_and_failures_of_a_like_model_invert_it() -> None:
     """Accuracy on 5,000 patients has a standard error below .007; three of a difference are .03."""
     assert at_t0("R1", "lff?bias_view=question") > at_t0("R1", "none") + 0.03
-    assert abs(at_t0("R8", "lff?bias_view=question") - at_t0("R8", "none")) < 0.03
     assert at_t0("R8", "lff") < 0.5 - 0.03
