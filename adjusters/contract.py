@@ -63,6 +63,13 @@ class HasJointFeatures(Protocol):
         """What ``self(batch)`` and ``self.features(batch, view)`` would give."""
 
 
+def scores_and_features(scorer: Scorer, batch: Batch, view: View) -> tuple[Tensor, Tensor]:
+    """Both of a scorer that has features, in one forward pass where it can."""
+    if isinstance(scorer, HasJointFeatures):
+        return scorer.scores_and_features(batch, view)
+    return scorer(batch), cast(HasFeatures, scorer).features(batch, view)
+
+
 @runtime_checkable
 class HasParts(Protocol):
     def part(self, name: str) -> nn.Module:

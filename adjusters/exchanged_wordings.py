@@ -72,7 +72,7 @@ class ExchangedWordings:
             places: (batch,) in [0, 1); where in the pool the text is taken from.
         """
         asked = list(batch.bare_question)
-        for at, (text, place) in enumerate(zip(batch.bare_question, places.tolist(), strict=True)):
+        for at, (text, place) in enumerate(zip(asked, places.tolist(), strict=True)):
             if text in self.pools:
                 texts, upto = self.pools[text]
                 asked[at] = texts[int(np.searchsorted(upto, place * upto[-1], side="right"))]

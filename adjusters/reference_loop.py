@@ -160,9 +160,10 @@ def epoch_batches(
 def validation_losses(objective: Objective, table: pd.DataFrame, adjuster: Adjuster, make_batch: BatchMaker) -> Tensor:
     """(rows,) the objective's validation losses times weights of mean one."""
     losses, weights = [], []
+    columns = columns_of(adjuster, table)
     with torch.no_grad():
         for positions in np.array_split(np.arange(len(table)), max(1, len(table) // 500)):
-            batch = make_batch(table, positions, columns_of(adjuster, table))
+            batch = make_batch(table, positions, columns)
             losses.append(objective.validation_loss(batch).double())
             weights.append(batch.columns.get("weight", torch.ones(len(batch))).double())
     weight = torch.cat(weights)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adjusters.batching import dealt_batches
 from adjusters.contract import (
     Adjuster,
     Batch,
@@ -20,8 +21,8 @@ from adjusters.contract import (
     Stage,
     negative_log_likelihood,
 )
-from adjusters.group_based.batches import dealt_batches
 from adjusters.group_based.groups import group_codes, learn_groups
+from adjusters.group_based.risks import equal_measure, members_of, risks_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,8 +110,7 @@ class EnvironmentObjective(Objective):
 
     def members(self, batch: Batch, dtype: torch.dtype) -> Tensor:
         """(batch, environments) 1 where a row is of an environment."""
-        code = batch.columns[CODE]
-        return (code[:, None] == torch.arange(len(self.rows), device=code.device)).to(dtype)
+        return members_of(batch.columns[CODE], len(self.rows), dtype)
 
     def penalty(self, scores: Tensor, per_item: Tensor, batch: Batch) -> Tensor:
         """Scalar: how much the environments of a batch differ."""
@@ -128,12 +128,5 @@ class EnvironmentObjective(Objective):
         them the penalty of the rows they come with. Without the penalty the shortcut would be rewarded."""
         scores = self(batch)
         per_item = negative_log_likelihood(scores, batch)
-        weight = self.rows.sum() / (len(self.rows) * self.rows)
-        own = self.members(batch, per_item.dtype) @ weight.to(per_item.dtype)
+        own = self.members(batch, per_item.dtype) @ equal_measure(self.rows).to(per_item.dtype)
         return own * per_item + self.weight.to(per_item.dtype) * self.penalty(scores, per_item, batch)
-
-
-def risks_of(values: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
-    """(environments,) mean of (batch,) values in each environment, 0 where it has no row, and whether it has one."""
-    count = members.sum(0)
-    return members.T @ values / count.clamp(min=1), count > 0

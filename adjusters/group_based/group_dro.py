@@ -24,6 +24,7 @@ from adjusters.contract import (
 )
 from adjusters.group_based.batches import balanced_batches
 from adjusters.group_based.groups import GROUP, GroupAdjuster
+from adjusters.group_based.risks import equal_measure, members_of, risks_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,10 +136,7 @@ class GroupDROObjective(Objective):
 
     def group_losses(self, per_item: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """(groups,) mean loss of each group, 0 where it has no row in the batch, and whether it has one."""
-        group = batch.columns[GROUP]
-        member = (group[:, None] == torch.arange(len(self.q), device=group.device)).to(per_item.dtype)
-        count = member.sum(0)
-        return member.T @ per_item / count.clamp(min=1), count > 0
+        return risks_of(per_item, members_of(batch.columns[GROUP], len(self.q), per_item.dtype))
 
     def climbed(self, means: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """(groups,) weights and running losses after a batch with these losses. Groups it lacks are left as they are,
@@ -152,8 +150,6 @@ class GroupDROObjective(Objective):
     def validation_loss(self, batch: Batch) -> Tensor:
         """The loss in the measure under which all groups count the same: it rewards no shortcut between them, and, as
         the weights do not move with the epochs, those can be compared."""
-        group = batch.columns[GROUP]
-        weight = self.rows.sum() / (len(self.rows) * self.rows)
-        own = torch.where(group >= 0, weight[group.clamp(min=0)], 0.0)
         per_item = negative_log_likelihood(self(batch), batch)
-        return own.to(per_item.dtype) * per_item
+        members = members_of(batch.columns[GROUP], len(self.rows), per_item.dtype)
+        return members @ equal_measure(self.rows).to(per_item.dtype) * per_item

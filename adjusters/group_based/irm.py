@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from adjusters.contract import Batch, Card, ContractError, NewScorer, Scorer
-from adjusters.group_based.environments import EnvironmentAdjuster, EnvironmentObjective, risks_of
+from adjusters.group_based.environments import EnvironmentAdjuster, EnvironmentObjective
+from adjusters.group_based.risks import risks_of
 
 
 class InvariantRisk(EnvironmentAdjuster):

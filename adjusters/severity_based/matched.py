@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
+from adjusters.batching import rows_of_kinds
 from adjusters.contract import Adjuster, Card, ContractError
 from adjusters.severity_based.cells import (
     Columns,
@@ -147,11 +148,9 @@ class Matched(Adjuster):
     def batches(self, table: pd.DataFrame, size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:
         """Every row once; sets stay whole, and batches hold about ``size`` rows."""
         rng = np.random.default_rng([seed, epoch])
-        kinds = table["kind"].to_numpy() if "kind" in table.columns else np.full(len(table), "one")
         sets = table[SET].to_numpy() if SET in table.columns else np.full(len(table), -1)
         made: list[np.ndarray] = []
-        for kind in sorted(set(kinds)):
-            rows = np.flatnonzero(kinds == kind)
+        for rows in rows_of_kinds(table):
             # A row in no set is one by itself.
             unit = np.unique(np.where(sets[rows] < 0, -1 - rows, sets[rows]), return_inverse=True)[1].reshape(-1)
             place = rng.permutation(int(unit.max()) + 1)[unit]

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 
+from adjusters.batching import dealt_batches
 from adjusters.contract import (
     Adjuster,
     Card,
@@ -132,17 +133,8 @@ class Stratified(Adjuster):
 
     def batches(self, table: pd.DataFrame, size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:
         """Rows dealt out like cards, cell by cell: every batch holds each cell in proportion, every row comes once."""
-        rng = np.random.default_rng([seed, epoch])
-        kinds = table["kind"].to_numpy() if "kind" in table.columns else np.full(len(table), "one")
         _, cell = distinct_rows(table, self.cells_["columns"])
-        dealt = []
-        for kind in sorted(set(kinds)):
-            rows = np.flatnonzero(kinds == kind)
-            order = rows[np.lexsort((rng.random(len(rows)), rng.permutation(int(cell.max()) + 1)[cell[rows]]))]
-            piles = max(1, round(len(rows) / size))
-            dealt += [rng.permutation(order[pile::piles]) for pile in range(piles)]
-        for i in rng.permutation(len(dealt)):
-            yield dealt[i]
+        return dealt_batches(table, cell, size, np.random.default_rng([seed, epoch]))
 
     def stages(self) -> tuple[Stage, ...]:
         exchange = Stage("exchange")

@@ -14,11 +14,11 @@ from adjusters.contract import (
     ContractError,
     HasFeatureDim,
     HasFeatures,
-    HasJointFeatures,
     NewScorer,
     Scorer,
     log_probabilities,
     negative_log_likelihood,
+    scores_and_features,
 )
 from adjusters.shortcut_model.answer_prior import AnswerPrior, QuestionPrior, added, normalised
 from adjusters.shortcut_model.bias_view import BiasView
@@ -117,17 +117,11 @@ class LearnedMixinObjective(PriorObjective):
         self.restore_prior = restore_prior
 
     def beside_prior(self, batch: Batch) -> Tensor:
-        scores, features = self._scored(batch)
+        scores, features = scores_and_features(self.scorer, batch, "fused")
         scaled = self.gate(features).unsqueeze(1) * self.given_view(batch)
         offset = scaled - self.given_topic(batch) if self.restore_prior else scaled
         loss = negative_log_likelihood(added(scores, offset, batch), batch)
         return loss + self.entropy * entropy(scaled, batch).to(loss.dtype)
-
-    def _scored(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        if isinstance(self.scorer, HasJointFeatures):
-            return self.scorer.scores_and_features(batch, "fused")
-        assert isinstance(self.scorer, HasFeatures)
-        return self.scorer(batch), self.scorer.features(batch, "fused")
 
 
 def entropy(scores: Tensor, batch: Batch) -> Tensor:

@@ -27,13 +27,13 @@ from adjusters.contract import (
     Card,
     ContractError,
     HasFeatures,
-    HasJointFeatures,
     LossTerms,
     NewScorer,
     Objective,
     Scorer,
     Stage,
     negative_log_likelihood,
+    scores_and_features,
     weighted_mean,
 )
 from adjusters.shortcut_model.hsic import FEWEST, Measure, dependence
@@ -207,9 +207,7 @@ class ReBiasObjective(Objective):
         if self.layer == "scores":
             scores = scorer(batch)
             return scores, score_features(scores, batch)
-        if isinstance(scorer, HasJointFeatures):
-            return scorer.scores_and_features(batch, "fused")
-        return scorer(batch), cast(HasFeatures, scorer).features(batch, "fused")
+        return scores_and_features(scorer, batch, "fused")
 
     def _some_rows(self, n: int) -> Tensor:
         """(rows,) positions: the next ones of a random order of the batch, from torch's global generator."""

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from adjusters.batching import dealt_batches
 from adjusters.contract import ContractError
-from adjusters.group_based.batches import balanced_batches, dealt_batches
+from adjusters.group_based.batches import balanced_batches
 from adjusters.group_based.groups import group_codes, inverse_frequency, learn_groups
 from adjusters.toy import ESTIMAND, SEVERITY
 
