@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from causalecg.cli import audit, cohort, compare, demo, listing, report, scm, score, train
+from causalecg.cli import audit, cohort, compare, demo, fetch, listing, report, scm, score, train
 
 EXIT_BAD_INPUT = 2
 
@@ -20,7 +20,7 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for group in (demo, cohort, scm, train, score, audit, compare, report, listing):
+    for group in (demo, cohort, scm, train, score, audit, compare, report, fetch, listing):
         group.register(app)
     return app
 

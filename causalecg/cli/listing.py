@@ -18,6 +18,7 @@ LISTINGS: dict[str, tuple[str, str]] = {
     "interventions": ("causalecg.audits.interventions", "describe"),
     "encoders": ("causalecg.models.encoder", "describe"),
     "projectors": ("causalecg.models.projector", "describe"),
+    "weights": ("causalecg.models.weights.catalogue", "describe"),
     "severity-scales": ("causalecg.cohort.severity", "describe"),
     "regimes": ("causalecg.benchmark.regimes", "describe"),
     "graphs": ("structural_models.graph", "describe"),

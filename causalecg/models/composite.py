@@ -2,16 +2,17 @@
 
     <bos> question | first ECG | second ECG | " Answer:" | candidate
 
-The question's keys and values are computed once per distinct question of a batch, and, under :meth:`caching`, once per
-distinct question altogether; swapping an ECG then costs its own few tokens. Everything before the answer is computed
-once per item. An absent ECG takes as many places as a present one, so no item sees its batch mates.
+The question's keys and values are computed once per distinct question of a batch. Under :meth:`caching`, and wherever
+the language model is frozen, they are computed once per distinct question altogether, and so are a frozen encoder's
+tokens of each ECG; swapping an ECG then costs its own few tokens. Everything before the answer is computed once per
+item. An absent ECG takes as many places as a present one, so no item sees its batch mates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,13 @@ from torch import Tensor, nn
 from adjusters.contract import Batch, ContractError, View
 from causalecg.models.answers import AnswerHead, candidate_log_likelihood
 from causalecg.models.config import ModelConfig
-from causalecg.models.language_model import Layers, run, token_ids
+from causalecg.models.language_model import Layers, is_low_rank, run, token_ids
+from causalecg.models.memory import Memory, is_frozen
+from causalecg.models.prompt import prompt_of
 
 PARTS = ("encoder", "projector", "language_model", "answer_head")
+#: Room for what frozen parts, and all parts while scoring, have computed.
+ECG_MEGABYTES, QUESTION_MEGABYTES = 512, 2048
 
 
 class EncoderProjectorLLM(nn.Module):
@@ -36,8 +41,8 @@ class EncoderProjectorLLM(nn.Module):
         tokenizer: the language model's own tokenizer.
         config: answer cue, length normalisation and which parts are trained.
 
-    A frozen part's parameters have ``requires_grad = False``. It is a :class:`~adjusters.contract.Scorer` with
-    features and parts.
+    A frozen part's parameters have ``requires_grad = False``, and it stays in evaluation mode. It is a
+    :class:`~adjusters.contract.Scorer` with features and parts.
     """
 
     def __init__(
@@ -52,20 +57,33 @@ class EncoderProjectorLLM(nn.Module):
         self.no_ecg = nn.Parameter(torch.randn(hidden) * scale)
         self.answer_head = AnswerHead(hidden)
         self.encoder.requires_grad_(config.train_encoder)
-        self.language_model.requires_grad_(config.language_model_is_trained)
-        self._cue = token_ids(tokenizer, [config.answer_cue])[0]
-        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        if start is None or not self._cue:
-            raise ContractError("the language model's tokenizer needs a bos or eos token and a non-empty answer cue")
-        self._start = int(start)
-        self._end = int(tokenizer.eos_token_id if tokenizer.eos_token_id is not None else start)
+        for name, parameter in self.language_model.named_parameters():
+            parameter.requires_grad_(config.language_model_is_trained or is_low_rank(name))
+        self._prompt = prompt_of(tokenizer, config)
+        self._cue = token_ids(tokenizer, [self._prompt.after])[0]
+        end = tokenizer.eos_token_id
+        self._end = int(end if end is not None else self._prompt.start[0])
         self._candidate_ids: dict[str, list[int]] = {}
         self._counted: dict[tuple[int, int], int] = {}
-        self._cache: _Cache | None = None
+        self._scoring = False
+        # The embedded model's head is small. Asked for all places it gives the bytes that its runs have always had.
+        self._logits: Literal["last", "all"] = "all" if config.language_model == "embedded" else "last"
+        #: By store row, and by text.
+        self._ecgs: Memory[tuple[Tensor]] = Memory(ECG_MEGABYTES)
+        self._asked: Memory[tuple[Tensor, Tensor]] = Memory(QUESTION_MEGABYTES)
+        self.train(self.training)
 
     @property
     def _embedding(self) -> nn.Embedding:
         return self.language_model.get_input_embeddings()  # type: ignore[operator]
+
+    def train(self, mode: bool = True) -> EncoderProjectorLLM:
+        """As of any module; a part of which nothing is trained stays in evaluation mode."""
+        super().train(mode)
+        for part in (self.encoder, self.language_model):
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
+        return self
 
     # ------------------------------------------------------------------ the contract
 
@@ -92,6 +110,7 @@ class EncoderProjectorLLM(nn.Module):
     def _scored(self, batch: Batch, ecg: Tensor) -> tuple[Tensor, Tensor]:
         """Scores, and the last hidden state of question, ECGs and answer cue."""
         logits, hidden, layers, mask, positions = self._prefix(batch, ecg, logits=batch.kind == "one")
+        hidden = hidden.float()
         tokens = [[self._tokens_of(name) for name in names] for names in batch.candidates]
         if batch.kind == "set":
             return self._set_scores(hidden, tokens, batch), hidden
@@ -114,9 +133,9 @@ class EncoderProjectorLLM(nn.Module):
         if view == "question":
             index, distinct = _distinct(batch.question)
             _, hidden, _ = self._questions(distinct)
-            return hidden[torch.as_tensor(index, device=hidden.device)]
+            return hidden[torch.as_tensor(index, device=hidden.device)].float()
         if view == "fused":
-            return self._prefix(batch, self._ecg(batch)[0], logits=False)[1]
+            return self._prefix(batch, self._ecg(batch)[0], logits=False)[1].float()
         raise ContractError(f"unknown view '{view}'; views are ecg, question and fused")
 
     def part(self, name: str) -> nn.Module:
@@ -128,37 +147,50 @@ class EncoderProjectorLLM(nn.Module):
     @contextmanager
     def caching(self) -> Iterator[EncoderProjectorLLM]:
         """Scoring without gradients, in evaluation mode: each ECG whose ``ecg_row`` is known, and each question, is
-        computed once."""
-        before, self._cache = self._cache, _Cache()
+        computed once, as long as there is room for it."""
+        before, self._scoring = self._scoring, True
         try:
             with torch.no_grad(), _in_evaluation(self):
                 yield self
         finally:
-            self._cache = before
+            self._scoring = before
+            for part, memory in ((self.encoder, self._ecgs), (self.language_model, self._asked)):
+                if not is_frozen(part):
+                    memory.clear()
 
     # ------------------------------------------------------------------ the ECG
 
     def _encode(self, batch: Batch, present: Tensor) -> tuple[Tensor, Tensor]:
         """Projected tokens (n, tokens, hidden) and mean encoder tokens (n, dim) of the present ECGs, by flat index.
 
-        Where the row in the store is not known (-1), the signal is computed anew.
+        Where the row in the store is not known (-1), the signal is encoded anew.
         """
+        signals = batch.ecg.flatten(0, 1)
         rows = batch.columns.get("ecg_row")
-        if self._cache is None or rows is None:
-            return self._encode_signals(batch.ecg.flatten(0, 1)[present])
-        wanted = [row if row >= 0 else -1 - i for i, row in enumerate(rows.flatten()[present].tolist())]
-        new = [i for i, row in enumerate(wanted) if row not in self._cache.ecgs]
-        first = list({wanted[i]: i for i in reversed(new)}.values())
+        if rows is None or not self._keeps(self.encoder):
+            return self._projected(self.encoder(signals[present]))
+        memory = self._ecgs
+        memory.open(self.encoder)
+        # A row number is that of one store; the middle of the record tells stores apart.
+        middles = signals[present][:, :, signals.shape[-1] // 2].tolist()
+        numbers = [row if row >= 0 else -1 - i for i, row in enumerate(rows.flatten()[present].tolist())]
+        wanted = [(row, *middle) for row, middle in zip(numbers, middles, strict=True)]
+        first = {key: i for i, key in reversed(list(enumerate(wanted))) if key not in memory}
         if first:
-            at = present[torch.as_tensor(first, device=present.device)]
-            tokens, pooled = self._encode_signals(batch.ecg.flatten(0, 1)[at])
-            for place, i in enumerate(first):
-                self._cache.ecgs[wanted[i]] = (tokens[place], pooled[place])
-        kept = [self._cache.ecgs[row] if row >= 0 else self._cache.ecgs.pop(row) for row in wanted]
-        return torch.stack([tokens for tokens, _ in kept]), torch.stack([pooled for _, pooled in kept])
+            new = self.encoder(signals[present[torch.as_tensor(list(first.values()), device=present.device)]])
+            for key, tokens in zip(first, new, strict=True):
+                memory.put(key, (tokens.clone(),))
+        found = torch.stack([memory[key][0] for key in wanted])
+        for key in first:
+            if key[0] < 0:
+                memory.drop(key)
+        memory.shrink()
+        return self._projected(found)
 
-    def _encode_signals(self, signals: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = self.encoder(signals)
+    def _keeps(self, part: nn.Module) -> bool:
+        return self._scoring or is_frozen(part)
+
+    def _projected(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return self.projector(tokens), tokens.mean(1)
 
     def _ecg(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -197,47 +229,48 @@ class EncoderProjectorLLM(nn.Module):
         """Tokens of a blank ECG. Leaves modes, running statistics and random numbers as they were."""
         generators = torch.random.fork_rng([blank.device] if blank.is_cuda else [])
         with torch.no_grad(), generators, _in_evaluation(self.encoder), _in_evaluation(self.projector):
-            return int(self._encode_signals(blank)[0].shape[1])
+            return int(self.projector(self.encoder(blank)).shape[1])
 
     # ------------------------------------------------------------------ the text
 
     def _tokens_of(self, candidate: str) -> list[int]:
         if candidate not in self._candidate_ids:
-            self._candidate_ids[candidate] = token_ids(self.tokenizer, [f" {candidate}"])[0]
+            self._candidate_ids[candidate] = token_ids(self.tokenizer, [self._prompt.gap + candidate])[0]
         return self._candidate_ids[candidate]
 
     def _questions(self, distinct: list[str | None]) -> tuple[Tensor, Tensor, Layers]:
         """Lengths (q,), last hidden state (q, hidden) and left-padded keys and values of distinct questions."""
-        cache = self._cache
-        new = [text for text in distinct if cache is None or text not in cache.questions]
-        if cache is None:
-            return self._run_questions(new)
+        if not self._keeps(self.language_model):
+            return self._run_questions(distinct)
+        memory = self._asked
+        memory.open(self.language_model)
+        new = [text for text in distinct if text not in memory]
         if new:
-            lengths, hidden, layers = self._run_questions(new)
+            with torch.no_grad():
+                lengths, hidden, layers = self._run_questions(new)
+            both = torch.stack([torch.stack(pair, dim=1) for pair in layers], dim=1)
             for i, text in enumerate(new):
-                n = int(lengths[i])
-                cache.questions[text] = (n, hidden[i], [(k[i, :, -n:], v[i, :, -n:]) for k, v in layers])
-        kept = [cache.questions[text] for text in distinct]
-        longest = max(n for n, _, _ in kept)
-        stacked = [
-            (
-                torch.stack([_left_padded(layers[depth][0], longest) for _, _, layers in kept]),
-                torch.stack([_left_padded(layers[depth][1], longest) for _, _, layers in kept]),
-            )
-            for depth in range(len(kept[0][2]))
-        ]
-        device = kept[0][1].device
-        return torch.tensor([n for n, _, _ in kept], device=device), torch.stack([h for _, h, _ in kept]), stacked
+                memory.put(text, (hidden[i].clone(), both[i, :, :, :, -int(lengths[i]) :].clone()))
+        kept = [memory[text] for text in distinct]
+        memory.shrink()
+        sizes = [layers.shape[3] for _, layers in kept]
+        # (questions, layers, 2, heads, longest, dim)
+        padded = torch.stack([_left_padded(layers, max(sizes)) for _, layers in kept])
+        stacked = [(padded[:, depth, 0], padded[:, depth, 1]) for depth in range(padded.shape[1])]
+        return torch.tensor(sizes, device=padded.device), torch.stack([hidden for hidden, _ in kept]), stacked
+
+    def _question_ids(self, question: str | None) -> list[int]:
+        return [*self._prompt.start, *token_ids(self.tokenizer, [self._prompt.before + (question or "")])[0]]
 
     def _run_questions(self, distinct: list[str | None]) -> tuple[Tensor, Tensor, Layers]:
-        ids = [[self._start, *token_ids(self.tokenizer, [text or ""])[0]] for text in distinct]
+        ids = [self._question_ids(text) for text in distinct]
         longest = max(map(len, ids))
         device = self.segment.device
-        padded = torch.tensor([[self._start] * (longest - len(row)) + row for row in ids], device=device)
+        padded = torch.tensor([[self._end] * (longest - len(row)) + row for row in ids], device=device)
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids], device=device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         _, hidden, layers = run(
-            self.language_model, self._embedding(padded), mask=mask, positions=positions, logits=False
+            self.language_model, self._embedding(padded), mask=mask, positions=positions, logits="none"
         )
         return mask.sum(1), hidden[:, -1], layers
 
@@ -261,7 +294,12 @@ class EncoderProjectorLLM(nn.Module):
         )
         positions = n[:, None] + torch.arange(more, device=device)[None, :]
         out, hidden, layers = run(
-            self.language_model, embeddings, mask=mask, positions=positions, past=past, logits=logits
+            self.language_model,
+            embeddings,
+            mask=mask,
+            positions=positions,
+            past=past,
+            logits=self._logits if logits else "none",
         )
         return None if out is None else out[:, -1], hidden[:, -1], layers, mask, n + more
 
@@ -278,20 +316,12 @@ class EncoderProjectorLLM(nn.Module):
         distinct = {tuple(ids): None for row in tokens for ids in row}
         place = {ids: i for i, ids in enumerate(distinct)}
         device = fused.device
-        names = torch.stack([self._embedding(torch.tensor(ids, device=device)).mean(0) for ids in distinct])
+        names = torch.stack([self._embedding(torch.tensor(ids, device=device)).float().mean(0) for ids in distinct])
         index = torch.zeros(batch.candidate_ids.shape, dtype=torch.long)
         for i, row in enumerate(tokens):
             index[i, : len(row)] = torch.tensor([place[tuple(ids)] for ids in row])
         scores = self.answer_head(fused, names).gather(1, index.to(device))
         return scores.masked_fill(batch.padding, float("-inf"))
-
-
-class _Cache:
-    """What :meth:`EncoderProjectorLLM.caching` keeps: ECGs by store row, questions by text."""
-
-    def __init__(self) -> None:
-        self.ecgs: dict[int, tuple[Tensor, Tensor]] = {}
-        self.questions: dict[str | None, tuple[int, Tensor, Layers]] = {}
 
 
 @contextmanager
@@ -311,5 +341,5 @@ def _distinct(texts: tuple[str | None, ...]) -> tuple[list[int], list[str | None
 
 
 def _left_padded(values: Tensor, length: int) -> Tensor:
-    """(heads, n, dim) -> (heads, length, dim) with zeros in front."""
-    return nn.functional.pad(values, (0, 0, length - values.shape[1], 0))
+    """(..., n, dim) -> (..., length, dim) with zeros in front."""
+    return nn.functional.pad(values, (0, 0, length - values.shape[-2], 0))

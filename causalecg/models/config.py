@@ -25,16 +25,39 @@ class EmbeddedLanguageModel(BaseModel):
         return self
 
 
+class LowRank(BaseModel):
+    """Low-rank adaptation of a language model whose own weights stay as they are (Hu et al. 2022, LoRA).
+
+    Attributes:
+        rank: of each update.
+        alpha: updates are scaled by alpha / rank.
+        dropout: of what goes into an update.
+        targets: names of the linear layers that are updated, or "all-linear".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: tuple[str, ...] | Literal["all-linear"] = ("q_proj", "v_proj")
+
+
 class ModelConfig(BaseModel):
     """Parts of an encoder-projector-LLM.
 
     Attributes:
         encoder, encoder_options: name in ``causalecg list encoders`` and its keyword options.
         projector, projector_options: likewise, ``causalecg list projectors``.
-        language_model: "embedded", or the folder or hub name of a transformers causal language model.
+        language_model: "embedded", weights that were fetched ("smollm2"), or the folder or hub name of a transformers
+            causal language model.
         embedded: size of the embedded language model.
         revision: of a hub model.
         train_language_model: whether its weights are updated; ``None`` = only those of the embedded one.
+        lora: low-rank updates of a language model that is frozen otherwise.
+        dtype: precision of a language model's frozen weights. Under "bfloat16" its head, low-rank updates and all that
+            is not the language model stay in single precision.
+        chat: ask in the language model's own chat template, which then stands for the answer cue.
         train_encoder: whether the encoder's weights are updated.
         answer_cue: text between the ECG and the answer.
         length_normalisation: candidate log-likelihoods are the "sum" or the "mean" over their tokens.
@@ -51,6 +74,9 @@ class ModelConfig(BaseModel):
     embedded: EmbeddedLanguageModel = Field(default_factory=EmbeddedLanguageModel)
     revision: str | None = None
     train_language_model: bool | None = None
+    lora: LowRank | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    chat: bool = False
     train_encoder: bool = True
     answer_cue: str = " Answer:"
     length_normalisation: Literal["sum", "mean"] = "sum"
@@ -61,3 +87,15 @@ class ModelConfig(BaseModel):
         if self.train_language_model is None:
             return self.language_model == "embedded"
         return self.train_language_model
+
+    @model_validator(mode="after")
+    def _language_model_fits(self) -> Self:
+        if self.language_model == "embedded" and (self.lora or self.chat or self.dtype != "float32"):
+            raise ValueError("lora, chat and dtype are of pretrained language models, not of the embedded one")
+        if self.language_model_is_trained and self.lora is not None:
+            raise ValueError("lora adapts a frozen language model; leave out lora or train_language_model")
+        if self.language_model_is_trained and self.dtype != "float32":
+            raise ValueError("a language model whose own weights are trained needs dtype 'float32'")
+        if self.chat and self.answer_cue != ModelConfig.model_fields["answer_cue"].default:
+            raise ValueError("under chat the template stands for the answer cue; leave out answer_cue")
+        return self

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from causalecg.errors import InputError
+from causalecg.models.codec_encoder import CodecEncoder
 
 
 class ResidualBlock(nn.Module):
@@ -100,9 +102,17 @@ def sinusoids(length: int, dim: int) -> Tensor:
     return codes
 
 
+@runtime_checkable
+class FetchedEncoder(Protocol):
+    """An encoder that starts from weights of ``causalecg fetch``."""
+
+    def load_fetched(self) -> None: ...
+
+
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "resnet": ResidualEncoder,
     "patch_transformer": PatchTransformerEncoder,
+    "openecg": CodecEncoder,
 }
 
 

@@ -6,13 +6,15 @@ import inspect
 from collections.abc import Sequence
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from causalecg.errors import InputError
-from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
+from causalecg.models.config import EmbeddedLanguageModel, LowRank, ModelConfig
+from causalecg.models.weights.catalogue import LANGUAGE_MODELS, WEIGHTS
+from causalecg.models.weights.fetch import fetched
 
 Layers = list[tuple[Tensor, Tensor]]
 
@@ -42,10 +44,15 @@ def embedded_language_model(size: EmbeddedLanguageModel, tokenizer: Any) -> nn.M
 
 
 def load_language_model(config: ModelConfig) -> tuple[nn.Module, Any]:
-    """(model, tokenizer) from a folder or a hub name, safetensors only. Raises InputError where it cannot be had."""
+    """(model, tokenizer) from fetched weights, a folder or a hub name, safetensors only.
+
+    The model has the configuration's precision, and low-rank updates with fresh weights from the current torch
+    generator. Raises InputError where it cannot be had.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    name = config.language_model
+    name = located(config.language_model)
+    dtype = getattr(torch, config.dtype)
     if not _may_be_hub_name(name) and not Path(name).is_dir():
         raise InputError(
             f"language model '{name}' is neither 'embedded', nor a folder (from {Path.cwd()}), nor a name like "
@@ -54,13 +61,68 @@ def load_language_model(config: ModelConfig) -> tuple[nn.Module, Any]:
     options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
-        model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=torch.float32, **options)
+        model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=dtype, **options)
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         if not Path(name).is_dir():
             reason = f"there is no folder of this name in {Path.cwd()}, and as a hub name: {reason}"
         raise InputError(f"language model '{name}' cannot be loaded: {reason}") from error
+    if dtype is not torch.float32:
+        model.set_output_embeddings(SinglePrecisionHead(model.get_output_embeddings()))
+    if config.lora is not None:
+        add_low_rank_updates(model, config.lora, name)
     return model, tokenizer
+
+
+def located(name: str) -> str:
+    """Where a language model is loaded from: the folder of weights that were fetched, or the name as it is.
+
+    Raises InputError for weights that were not fetched, or are none of a language model.
+    """
+    if name not in WEIGHTS:
+        return name
+    if name not in LANGUAGE_MODELS:
+        raise InputError(f"the weights '{name}' are no language model's; those are {', '.join(LANGUAGE_MODELS)}")
+    return str(fetched(name))
+
+
+class SinglePrecisionHead(nn.Module):
+    """A vocabulary head in single precision behind a half-precision model.
+
+    On a processor a half-precision head is slow on few rows, and sums of rounded log-probabilities are coarse.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        weight, bias = head.weight, getattr(head, "bias", None)
+        self.weight = nn.Parameter(weight.detach().float().clone(), requires_grad=False)  # type: ignore[operator]
+        self.bias = None if bias is None else nn.Parameter(bias.detach().float().clone(), requires_grad=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return nn.functional.linear(hidden.float(), self.weight, self.bias)
+
+
+def add_low_rank_updates(model: Any, options: LowRank, name: str) -> None:
+    """Put updates, zero at first, beside linear layers of a language model. InputError where it has none so named."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    targets = options.targets if isinstance(options.targets, str) else list(options.targets)
+    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=targets)
+    try:
+        inject_adapter_in_model(config, model)
+    except ValueError as error:
+        layers = sorted({n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
+        raise InputError(
+            f"lora of language model '{name}' cannot be put beside {targets}; its linear layers are {', '.join(layers)}"
+        ) from error
+    for parameter_name, parameter in model.named_parameters():
+        if is_low_rank(parameter_name):
+            parameter.data = parameter.data.float()
+
+
+def is_low_rank(parameter: str) -> bool:
+    """Whether a parameter's name is one of a low-rank update."""
+    return ".lora_" in parameter
 
 
 def _may_be_hub_name(name: str) -> bool:
@@ -70,6 +132,7 @@ def _may_be_hub_name(name: str) -> bool:
 def identity_of(name: str, model: Any) -> dict[str, str]:
     """What tells one state of a named language model from another: ``sha256`` of a folder's weights, configuration and
     tokenizer, or the ``commit`` of a hub model; empty where the hub says none."""
+    name = located(name)
     if Path(name).is_dir():
         return {"sha256": _sha256_of(Path(name))}
     commit = getattr(model.config, "_commit_hash", None)
@@ -110,7 +173,7 @@ def run(
     mask: Tensor,
     positions: Tensor,
     past: Layers | None = None,
-    logits: bool = True,
+    logits: Literal["none", "last", "all"] = "all",
 ) -> tuple[Tensor | None, Tensor, Layers]:
     """One forward pass.
 
@@ -119,18 +182,22 @@ def run(
         mask: (n, past + length), 1 where there is a token.
         positions: (n, length) int64.
         past: per layer keys and values, (n, heads, past, head dim).
-        logits: whether to apply the vocabulary head.
+        logits: of which places.
 
     Returns:
-        Logits (n, length, vocabulary) or ``None``, last hidden state (n, length, hidden), keys and values per layer.
+        Logits (n, length or 1, vocabulary) or ``None``; last hidden state (n, length, hidden); keys and values per
+        layer.
     """
     from transformers import DynamicCache
 
-    body = model if logits else model.base_model
+    body = model.base_model if logits == "none" else model
     cache = DynamicCache(ddp_cache_data=past) if past is not None else DynamicCache()
     # transformers renamed the argument within version 5.
     accepted = inspect.signature(body.forward).parameters
-    cached = {"cache" if "cache" in accepted else "past_key_values": cache}
+    options: dict[str, Any] = {"cache" if "cache" in accepted else "past_key_values": cache}
+    last = logits == "last" and "logits_to_keep" in accepted
+    if last:
+        options["logits_to_keep"] = 1
     out = body(
         inputs_embeds=embeddings,
         attention_mask=mask,
@@ -138,7 +205,9 @@ def run(
         use_cache=True,
         output_hidden_states=True,
         return_dict=True,
-        **cached,
+        **options,
     )
     layers = [(layer.keys, layer.values) for layer in cache.layers]
-    return (out.logits if logits else None), out.hidden_states[-1], layers
+    if logits == "none":
+        return None, out.hidden_states[-1], layers
+    return (out.logits if last or logits == "all" else out.logits[:, -1:]), out.hidden_states[-1], layers

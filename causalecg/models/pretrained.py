@@ -13,10 +13,11 @@ import torch
 from causalecg.errors import InputError
 from causalecg.models.composite import EncoderProjectorLLM
 from causalecg.models.config import ModelConfig
-from causalecg.models.encoder import ENCODERS
+from causalecg.models.encoder import ENCODERS, FetchedEncoder
 from causalecg.models.language_model import (
     embedded_language_model,
     identity_of,
+    is_low_rank,
     load_language_model,
     untrained_language_model,
 )
@@ -43,11 +44,15 @@ def build_model(config: ModelConfig, *, texts: Sequence[str], leads: int, seed: 
             language_model = embedded_language_model(config.embedded, tokenizer)
         else:
             language_model, tokenizer = load_language_model(config)
-        return _assemble(config, language_model, tokenizer, leads)
+        model = _assemble(config, language_model, tokenizer, leads)
+        if isinstance(model.encoder, FetchedEncoder):
+            model.encoder.load_fetched()
+        return model
 
 
 def _assemble(config: ModelConfig, language_model: Any, tokenizer: Any, leads: int) -> EncoderProjectorLLM:
     encoder = _part("encoder", ENCODERS, config.encoder, config.encoder_options, leads)
+    encoder.leads = leads
     hidden = int(language_model.get_input_embeddings().embedding_dim)
     projector = _part("projector", PROJECTORS, config.projector, config.projector_options, int(encoder.dim), hidden)
     return EncoderProjectorLLM(encoder, projector, language_model, tokenizer, config)
@@ -81,16 +86,16 @@ def _require_options(part: str, build: Any, options: dict[str, Any]) -> None:
 def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
     """Write config.json, model.safetensors, the tokenizer, and the language model's configuration.
 
-    A frozen language model that came from a folder or hub is named, not copied; what tells its state is written beside
-    the name. Leave to run a model's own Python
-    code is not saved: whoever reads the folder gives it, or not.
+    A frozen language model that came from elsewhere is named, not copied; what tells its state is written beside the
+    name, and low-rank updates of it are saved. Leave to run a model's own Python code is not saved: whoever reads the
+    folder gives it, or not.
     """
     from safetensors.torch import save_file
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     named = _is_named(model.config)
-    state = {k: v for k, v in model.state_dict().items() if not (named and k.startswith("language_model."))}
+    state = {k: v for k, v in model.state_dict().items() if not (named and _is_elsewhere(k))}
     owners: dict[int, str] = {}
     tied = {}
     for name, value in list(state.items()):
@@ -98,9 +103,8 @@ def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
         if owner != name and value.numel():
             tied[name] = owner
             del state[name]
-    leads = int(next(p for n, p in model.encoder.named_parameters() if p.dim() == 3).shape[1])
     config = model.config.model_copy(update={"trust_remote_code": False})
-    about = {"config": config.model_dump(mode="json"), "leads": leads, "tied": tied}
+    about = {"config": config.model_dump(mode="json"), "leads": model.encoder.leads, "tied": tied}
     if named:
         about["language_model"] = identity_of(config.language_model, model.language_model)
     save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / "model.safetensors")
@@ -140,7 +144,7 @@ def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> E
     for name, owner in about["tied"].items():
         state[name] = state[owner]
     missing, unexpected = model.load_state_dict(state, strict=False)
-    lost = [name for name in missing if not (_is_named(config) and name.startswith("language_model."))]
+    lost = [name for name in missing if not (_is_named(config) and _is_elsewhere(name))]
     if lost or unexpected:
         raise InputError(f"{folder / 'model.safetensors'} does not fit its config: {(lost + unexpected)[0]}")
     return model.eval()
@@ -162,6 +166,11 @@ def _named_language_model(config: ModelConfig, saved: dict[str, str]) -> tuple[A
 
 def _said(identity: dict[str, str]) -> str:
     return ", ".join(f"{kind} {value[:12]}" for kind, value in identity.items()) or "of unknown state"
+
+
+def _is_elsewhere(name: str) -> bool:
+    """Whether a tensor is one of the language model's own, which are where it came from."""
+    return name.startswith("language_model.") and not is_low_rank(name)
 
 
 def _is_named(config: ModelConfig) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from causalecg.errors import InputError
-from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
+from causalecg.models.config import EmbeddedLanguageModel, LowRank, ModelConfig
 
 
 class RunConfig(BaseModel):
@@ -31,6 +31,9 @@ class RunConfig(BaseModel):
         environment: learn from items of this environment only.
         template_ids: learn from items of these templates only; empty = all.
         held_out_topics: learn from and validate on no item about these topics.
+        question_vectors: "minilm", or the folder of another sentence encoder: its vector of every question is the
+            column ``question_vector``, for adjusters that go by one
+            (``ipw?propensity=embedding&embedding=question_vector``).
         threads: torch threads; results are exact for a fixed number.
         checkpoint_steps: also checkpoint every so many steps; 0 = at the end of each epoch only.
     """
@@ -51,6 +54,7 @@ class RunConfig(BaseModel):
     environment: str | None = None
     template_ids: tuple[str, ...] = ()
     held_out_topics: tuple[str, ...] = ()
+    question_vectors: str | None = None
     threads: int = Field(default=1, ge=1)
     checkpoint_steps: int = Field(default=0, ge=0)
 
@@ -80,4 +84,5 @@ class RunConfig(BaseModel):
 
 def _keys() -> list[str]:
     """Of a configuration and its parts."""
-    return [*RunConfig.model_fields, *ModelConfig.model_fields, *EmbeddedLanguageModel.model_fields]
+    parts = (RunConfig, ModelConfig, EmbeddedLanguageModel, LowRank)
+    return [name for part in parts for name in part.model_fields]

@@ -29,6 +29,7 @@ from causalecg.training.config import RunConfig
 from causalecg.training.loop import Loop, Rows, restore
 from causalecg.training.pairs import has_pairs, pair_column, pair_words, with_pairs
 from causalecg.training.progress import training_bar
+from causalecg.training.question_vectors import with_question_vectors
 from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, seed_of
 from causalecg.training.tables import refuse_test_rows, rows_of, with_further_splits, without_topics
 
@@ -255,6 +256,8 @@ def _fitted(
     further = adjuster_class(arm.adjuster).card.further_splits
     tables[0] = with_further_splits(tables[0], cohort, further, config)
     tables = without_topics(tables, config.held_out_topics, cohort)
+    if config.question_vectors is not None:
+        tables = [with_question_vectors(table, config.question_vectors) for table in tables]
     severity = scale
     if scale is not None and any(has_pairs(table, scale) for table in tables):
         tables = [with_pairs(table, scale, len(words)) for table in tables]

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +13,10 @@ from causalecg.models.composite import EncoderProjectorLLM
 from causalecg.models.config import ModelConfig
 from causalecg.models.pretrained import build_model
 
+CHAT = (
+    "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
 TEXTS = ["Does this ECG show atrial fibrillation?", "Is it normal?", " yes", " no", " not sure", "Severity: low."]
 
 
@@ -36,3 +44,55 @@ def batch() -> Batch:
         kind="one",
         columns={"ecg_row": torch.tensor([[0, -1], [1, 2], [-1, -1], [3, -1], [4, 5]])},
     )
+
+
+def byte_level_tokenizer(special: list[str], **names: str) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    raw.train_from_iterator(
+        ["Is it normal?", " yes", " no", " not sure"],
+        trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet),
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=raw, **names)
+
+
+@pytest.fixture
+def save_gpt2() -> Callable[[Path], None]:
+    """Writes a small GPT-2 with a byte-level tokenizer of its own, as transformers saves them."""
+
+    def save(folder: Path) -> None:
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        tokenizer = byte_level_tokenizer(["<|endoftext|>"], eos_token="<|endoftext|>")
+        shape = GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, n_positions=256)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            GPT2LMHeadModel(shape).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    return save
+
+
+@pytest.fixture
+def chat_llama(tmp_path) -> str:
+    """Folder of a small Llama with grouped-query attention, tied embeddings and a chat template, as SmolLM2 has."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = byte_level_tokenizer(["<|start|>", "<|end|>"], bos_token="<|start|>", eos_token="<|end|>")
+    tokenizer.chat_template = CHAT
+    shape = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=48, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.1, tie_word_embeddings=True,
+        bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    folder = tmp_path / "llama"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(shape).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)

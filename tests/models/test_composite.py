@@ -23,7 +23,7 @@ def naive_scores(model, batch) -> list[list[float]]:
     """Every (item, candidate) on its own: one plain forward pass of the language model over the whole sequence."""
     found = []
     for i, question in enumerate(batch.question):
-        ids = [model._start, *token_ids(model.tokenizer, [question or ""])[0]]
+        ids = [model.tokenizer.bos_token_id, *token_ids(model.tokenizer, [question or ""])[0]]
         parts = [model._embedding(torch.tensor(ids))]
         for slot in range(2):
             if batch.ecg_present[i, slot]:

@@ -16,26 +16,6 @@ from causalecg.models.pretrained import build_model, from_pretrained, save_pretr
 TEXTS = ["Is it normal?", " yes", " no", " not sure"]
 
 
-def save_gpt2(folder: Path) -> None:
-    """A small GPT-2 with a byte-level tokenizer of its own, as transformers saves them."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    raw.train_from_iterator(
-        TEXTS, trainers.BpeTrainer(vocab_size=300, special_tokens=["<|endoftext|>"],
-                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-    )  # fmt: skip
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|endoftext|>")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        theirs = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, n_positions=256))
-    theirs.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 @torch.no_grad()
 def test_saved_and_read_back(model, batch, tmp_path) -> None:
     save_pretrained(model, tmp_path / "m")
@@ -52,7 +32,7 @@ def test_same_seed_same_weights_and_the_global_generator_is_left_alone() -> None
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_any_transformers_language_model_with_its_own_tokenizer(tmp_path, batch) -> None:
+def test_any_transformers_language_model_with_its_own_tokenizer(tmp_path, batch, save_gpt2) -> None:
     """GPT-2 architecture, its own byte-level tokenizer, saved as transformers saves; then frozen and trained."""
     save_gpt2(tmp_path / "gpt2")
     config = ModelConfig(language_model=str(tmp_path / "gpt2"))
@@ -84,7 +64,7 @@ def test_nothing_is_unpickled(tmp_path, model) -> None:
         from_pretrained(tmp_path / "m")
 
 
-def test_a_named_language_model_that_changed_is_refused(tmp_path, monkeypatch, batch) -> None:
+def test_a_named_language_model_that_changed_is_refused(tmp_path, monkeypatch, batch, save_gpt2) -> None:
     save_gpt2(tmp_path / "gpt2")
     monkeypatch.chdir(tmp_path)
     model = build_model(ModelConfig(language_model="./gpt2"), texts=[], leads=12, seed=0).eval()
@@ -105,7 +85,7 @@ def test_a_named_language_model_that_changed_is_refused(tmp_path, monkeypatch, b
         from_pretrained("m")
 
 
-def test_a_hub_model_is_read_at_the_commit_it_was_saved_at(tmp_path, monkeypatch) -> None:
+def test_a_hub_model_is_read_at_the_commit_it_was_saved_at(tmp_path, monkeypatch, save_gpt2) -> None:
     save_gpt2(tmp_path / "gpt2")
     asked = []
 
@@ -142,7 +122,7 @@ def bring_code(language_model: Path, marker: Path) -> None:
 
 
 @pytest.mark.parametrize("copied", [False, True])
-def test_a_folder_cannot_say_that_its_code_be_run(tmp_path, monkeypatch, copied: bool) -> None:
+def test_a_folder_cannot_say_that_its_code_be_run(tmp_path, monkeypatch, copied: bool, save_gpt2) -> None:
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(tmp_path / "modules")
     save_gpt2(tmp_path / "gpt2")
