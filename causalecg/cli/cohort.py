@@ -25,9 +25,15 @@ def register(app: typer.Typer) -> None:
 
     @group.command()
     def build(
-        ptbxl: PtbXL,
-        ecgqa: Annotated[Path, typer.Option(help="Folder of ECG-QA v1.0.2 for PTB-XL.")],
+        ecgqa: Annotated[Path, typer.Option(help="Folder of ECG-QA v1.0.2 for these ECGs (ptbxl or mimic-iv-ecg).")],
         out: Out,
+        ptbxl: Annotated[
+            Path | None, typer.Option(help="Folder of PTB-XL v1.0.3 (CSV tables and WFDB records).")
+        ] = None,
+        mimic: Annotated[
+            Path | None,
+            typer.Option(help="Or that of MIMIC-IV-ECG v1.0; patients.csv of MIMIC-IV tells age, sex."),
+        ] = None,
         form: Annotated[str, typer.Option(help="paraphrased or template.")] = "paraphrased",
         severity: Annotated[str, typer.Option(help="Comma-separated severity scales.")] = "acuity,burden",
         metadata: Metadata = "",
@@ -35,13 +41,14 @@ def register(app: typer.Typer) -> None:
         seed: Seed = 0,
         processes: Processes = 2,
     ) -> None:
-        """ECG-QA's questions on PTB-XL's ECGs."""
+        """ECG-QA's questions on the ECGs of PTB-XL or MIMIC-IV-ECG."""
         from causalecg.cohort.build import build_cohort
 
         build_cohort(
             out,
-            ptbxl=ptbxl,
             ecgqa=ecgqa,
+            ptbxl=ptbxl,
+            mimic=mimic,
             form=form,  # type: ignore[arg-type]
             scales=_names(severity),
             metadata=_names(metadata),

@@ -1,4 +1,4 @@
-"""``causalecg cohort build``: PTB-XL's ECGs with ECG-QA's questions, or with a question about every statement."""
+"""``causalecg cohort build``: ECGs of PTB-XL or MIMIC-IV-ECG with ECG-QA's questions about them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import pandas as pd
 
 from causalecg.cohort.ecgqa import EcgQa, Form, fill, has_every_slot, pattern_of, read_ecgqa
 from causalecg.cohort.metadata import require_fields, with_metadata
-from causalecg.cohort.ptbxl import PtbXL, read_ptbxl, waveforms
+from causalecg.cohort.mimic import read_mimic
+from causalecg.cohort.ptbxl import read_ptbxl
 from causalecg.cohort.question_severity import UNDEFINED, with_severity
 from causalecg.cohort.severity import SCALES, VERSION, severity
 from causalecg.cohort.signals import LEADS, SignalWriter
+from causalecg.cohort.source import EcgSource
 from causalecg.cohort.splitting import joint_split
 from causalecg.cohort.store import require_new, write_cohort
+from causalecg.cohort.waveforms import waveforms
 from causalecg.errors import InputError
 
 OFFICIAL, DEVELOPMENT = "official", "development"
@@ -29,8 +32,9 @@ ANY_STYLE = "any"
 def build_cohort(
     out: str | Path,
     *,
-    ptbxl: str | Path,
     ecgqa: str | Path,
+    ptbxl: str | Path | None = None,
+    mimic: str | Path | None = None,
     form: Form = "paraphrased",
     scales: Sequence[str] = tuple(SCALES),
     metadata: Sequence[str] = (),
@@ -49,23 +53,30 @@ def build_cohort(
 
     ``metadata`` names columns of the ECG table ("age", "sex") that every prompt tells before it asks.
 
-    Questions whose ECG is not among the records are skipped, which is normal where the records are a part of PTB-XL.
+    Questions whose ECG is not among the records are skipped, which is normal where the records are a part of the data
+    set. All records of ``ptbxl`` are read and kept; of ``mimic``, which has 800,000, those that are asked about.
 
-    Raises InputError where a folder is not what it should be, or nothing is left.
+    Raises InputError where a folder is not what it should be, not one of the two sources is given, or nothing is left.
     """
     out = Path(out)
     require_new(out)
     require_scales(scales)
     require_fields(metadata)
-    source = read_ptbxl(ptbxl)
+    if (ptbxl is None) == (mimic is None):
+        raise InputError("give the folder of PTB-XL or that of MIMIC-IV-ECG, and not both")
+    source = read_ptbxl(ptbxl) if ptbxl is not None else read_mimic(str(mimic))
     found = read_ecgqa(ecgqa, form)
+    wanted = source.ecgs
+    if mimic is not None:
+        asked = {ecg_id for ids in found.questions["ecg_ids"] for ecg_id in ids}
+        wanted = wanted[wanted["ecg_id"].isin(asked)].reset_index(drop=True)
     scratch = out.resolve().parent
     with waveforms(
-        source, source.ecgs, scratch=scratch, rate_hz=rate_hz, seconds=10.0, processes=processes, progress=progress
+        source, wanted, scratch=scratch, rate_hz=rate_hz, seconds=10.0, processes=processes, progress=progress
     ) as read:
         questions, lost = _with_ecgs(found, set(read.ecgs["ecg_id"]))
         if questions.empty:
-            raise InputError(f"none of the {len(found.questions)} questions in {ecgqa} has its ECGs in {ptbxl}")
+            raise InputError(f"none of the {len(found.questions)} questions in {ecgqa} has its ECGs in {source.folder}")
         items, wordings = _items(questions, read.ecgs, seed)
         gone = questions.loc[~questions["sample"].isin(items["item_id"]), "sample"]
         straddling = pd.DataFrame({"kind": "question", "id": gone, "reason": "its two patients are in two splits"})
@@ -78,10 +89,10 @@ def build_cohort(
         return write_cohort(
             out,
             items=items,
-            ecgs=read.ecgs.drop(columns=["fold", "low", "high"]),
+            ecgs=read.ecgs.drop(columns=["fold", "low", "high"], errors="ignore"),
             wordings=wordings,
             meta={
-                "name": f"ECG-QA on PTB-XL, {form}",
+                "name": f"ECG-QA on {source.name}, {form}",
                 "severity_scales": {name: list(SCALES[name]) for name in scales},
                 "severity_version": VERSION,
                 "items_without_severity": undefined,
@@ -224,11 +235,13 @@ def _wordings(items: pd.DataFrame, names: dict[tuple[str, str], str], held_out: 
     return pd.DataFrame(rows)
 
 
-def selection(known: pd.DataFrame, kept: pd.DataFrame, source: PtbXL, scales: Sequence[str]) -> dict[str, Any]:
+def selection(known: pd.DataFrame, kept: pd.DataFrame, source: EcgSource, scales: Sequence[str]) -> dict[str, Any]:
     """Kept against all known records, as ECGs: numbers, age, sex, label source, mean severity (no topic left out).
 
-    ``known_likelihoods`` is the share of original rows, in which more is known than the set of codes.
+    ``known_likelihoods`` is the share of PTB-XL's original rows, in which more is known than the set of codes.
     """
+
+    original = source.with_likelihoods
 
     def of(table: pd.DataFrame) -> dict[str, Any]:
         levels = {
@@ -240,7 +253,7 @@ def selection(known: pd.DataFrame, kept: pd.DataFrame, source: PtbXL, scales: Se
             "patients": int(table["patient_id"].nunique()),
             "mean_age": float(table["age"].mean()),
             "female": float((table["sex"] == "female").mean()),
-            "known_likelihoods": float(table["ecg_id"].isin(source.with_likelihoods).mean()),
+            **({} if original is None else {"known_likelihoods": float(table["ecg_id"].isin(original).mean())}),
             **{f"mean_severity_{scale}": value for scale, value in levels.items()},
         }
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causalecg.cohort.ptbxl import PtbXL
 from causalecg.cohort.severity import Statements, severity
+from causalecg.cohort.source import EcgSource
 
 #: Level of an item whose topic cannot be named; also of the second ECG where there is only one.
 UNDEFINED = -1
@@ -68,10 +68,11 @@ def _named(name: str, statements: Statements) -> frozenset[str]:
         return frozenset({_SPELLED[name]}) & statements.kin.keys()
     if name.startswith(_INFARCTION):
         name = f"{name.removeprefix(_INFARCTION).removesuffix(' leads')} myocardial infarction"
-    return frozenset(code for code, text in statements.description.items() if text.lower() == name)
+    same = frozenset(code for code, text in statements.description.items() if text.lower() == name)
+    return same | statements.called.get(name, frozenset())
 
 
-def with_severity(items: pd.DataFrame, ecgs: pd.DataFrame, source: PtbXL, scales: Sequence[str]) -> pd.DataFrame:
+def with_severity(items: pd.DataFrame, ecgs: pd.DataFrame, source: EcgSource, scales: Sequence[str]) -> pd.DataFrame:
     """Adds severity_<scale>: the maximum over an item's ECGs, with _1 and _2 beside it (_2 is -1 for one ECG).
 
     Reads the columns ``topic`` (attribute type), ``attribute`` and ``ecg_ids``. All three are :data:`UNDEFINED` where

@@ -17,7 +17,7 @@ is left out for a topic, and the cuts in use.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
@@ -41,17 +41,21 @@ _SINUS = ("SR", "SARRH", "SBRAD", "STACH")
 
 @dataclass(frozen=True)
 class Statements:
-    """The SCP statements as ``scp_statements.csv`` declares them.
+    """What the labels of a data set mean: in PTB-XL the SCP statements as ``scp_statements.csv`` declares them.
 
     Attributes:
         superclass: code -> MI, STTC, CD, HYP or NORM; only diagnostic statements have one.
         kin: code -> the groups it belongs to: its diagnostic subclass, its statement category, all rhythms.
         description: code -> text.
+        grades: code -> acuity 0-3.
+        called: what else the codes are called, in lower case -> codes.
     """
 
     superclass: Mapping[str, str]
     kin: Mapping[str, frozenset[str]]
     description: Mapping[str, str]
+    grades: Mapping[str, int]
+    called: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> Statements:
@@ -65,7 +69,7 @@ class Statements:
             groups = {row["diagnostic_subclass"], row["Statement Category"], "rhythm" if row["rhythm"] == 1 else None}
             kin[str(code)] = frozenset({f"itself {code}", *(g for g in groups if isinstance(g, str))})
         superclass = {str(c): v for c, v in table["diagnostic_class"].items() if isinstance(v, str)}
-        return cls(superclass, kin, {str(c): str(d) for c, d in table["description"].items()})
+        return cls(superclass, kin, {str(c): str(d) for c, d in table["description"].items()}, acuity_grades())
 
     def relatives(self, topic: str) -> frozenset[str]:
         """A statement, its ancestors and descendants, and its siblings: all that share a group with it."""
@@ -91,8 +95,7 @@ def severity(codes: Collection[str], scale: str, statements: Statements, *, with
     """
     kept = set(codes) - set(without)
     if scale == "acuity":
-        grades = acuity_grades()
-        return max((grades.get(code, 0) for code in kept), default=0)
+        return max((statements.grades.get(code, 0) for code in kept), default=0)
     if scale == "burden":
         groups = {statements.superclass[code] for code in kept if code in statements.superclass} - {"NORM"}
         arrhythmia = any("rhythm" in statements.kin.get(code, ()) and code not in _SINUS for code in kept)

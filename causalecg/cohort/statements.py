@@ -21,11 +21,13 @@ from causalecg.benchmark.imposed import CELLS, answer_shares, assigned_style, ke
 from causalecg.benchmark.truth import write_truth
 from causalecg.cohort.build import require_scales, selection, store_signals
 from causalecg.cohort.metadata import require_fields, with_metadata
-from causalecg.cohort.ptbxl import PtbXL, read_ptbxl, waveforms
+from causalecg.cohort.ptbxl import read_ptbxl
 from causalecg.cohort.severity import SCALES, VERSION, severity
 from causalecg.cohort.signals import LEADS
+from causalecg.cohort.source import EcgSource
 from causalecg.cohort.splitting import patient_split
 from causalecg.cohort.store import require_new, write_cohort
+from causalecg.cohort.waveforms import waveforms
 from causalecg.cohort.wordings import STYLES, training_wordings, wording_table
 from causalecg.errors import InputError
 
@@ -173,7 +175,7 @@ def _unfit(units: pd.DataFrame, scale: str, p: float) -> dict[str, str]:
     return found
 
 
-def _require_topics(units: pd.DataFrame, unfit: dict[str, str], asked: Sequence[str], source: PtbXL) -> None:
+def _require_topics(units: pd.DataFrame, unfit: dict[str, str], asked: Sequence[str], source: EcgSource) -> None:
     for code in asked:
         if code in unfit:
             raise InputError(f"topic {code} cannot be asked ({unfit[code]}); leave it out")
@@ -183,7 +185,7 @@ def _require_topics(units: pd.DataFrame, unfit: dict[str, str], asked: Sequence[
         )
 
 
-def _units(ecgs: pd.DataFrame, source: PtbXL, topics: Sequence[str]) -> pd.DataFrame:
+def _units(ecgs: pd.DataFrame, source: EcgSource, topics: Sequence[str]) -> pd.DataFrame:
     """One row per (ECG, topic): answer, and the leave-topic-out severity on every scale, cut to 0 or 1."""
     parts = []
     for code in topics:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import gzip
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import IO, cast
 
 from causalecg.errors import InputError
 
@@ -22,46 +26,96 @@ class Rows:
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> Rows:
-    """Rows of a CSV file with a header, as text.
+    """Rows of a CSV file with a header, as text; see :func:`iterate_rows`."""
+    found = Rows([], [])
+    for line, row in iterate_rows(path, needed):
+        if isinstance(row, str):
+            found.bad.append((line, row))
+        else:
+            found.good.append((line, row))
+    return found
+
+
+def iterate_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | str]]:
+    """(line, row) of a CSV file with a header, one at a time; of a bad row the reason.
 
     A row with too many or too few fields, an unclosed quote, or bytes that are not UTF-8 is bad; reading goes on at
     the next line. Raises InputError where the file is empty or lacks a needed column.
     """
-    lines = path.read_bytes().decode("utf-8-sig", errors="surrogateescape").split("\n")
-    header, at = _row(lines, 0) if lines[0].strip() else (None, 1)
-    if header is None:
-        raise InputError(f"{path} has no header row; put the original file in its place")
-    missing = [name for name in needed if name not in header]
-    if missing:
-        raise InputError(f"{path} lacks the column(s) {', '.join(missing)}; put the original file in its place")
-    good: list[tuple[int, dict[str, str]]] = []
-    bad: list[tuple[int, str]] = []
-    while at < len(lines):
-        if not lines[at].strip():
-            at += 1
-            continue
-        fields, after = _row(lines, at)
-        reason = _reason(fields, len(header))
-        if reason is None and fields is not None:
-            good.append((at + 1, dict(zip(header, fields, strict=True))))
-            at = after
-        else:
-            bad.append((at + 1, str(reason)))
-            at += 1
-    return Rows(good, bad)
+    with _opened(path) as file:
+        lines = _Lines(file)
+        header = _row(lines)[0] if lines.ahead(1) and lines.ahead(1)[0].strip() else None
+        if header is None:
+            raise InputError(f"{path} has no header row; put the original file in its place")
+        missing = [name for name in needed if name not in header]
+        if missing:
+            raise InputError(f"{path} lacks the column(s) {', '.join(missing)}; put the original file in its place")
+        while lines.ahead(1):
+            line = lines.number
+            if not lines.ahead(1)[0].strip():
+                lines.skip(1)
+                continue
+            fields, length = _row(lines, skip=False)
+            reason = _reason(fields, len(header))
+            if reason is None and fields is not None:
+                lines.skip(length)
+                yield line, dict(zip(header, fields, strict=True))
+            else:
+                lines.skip(1)
+                yield line, str(reason)
 
 
-def _row(lines: list[str], at: int) -> tuple[list[str] | None, int]:
-    """Fields of the row that starts at a line, and the line after it; ``None`` where a quote is never closed."""
-    text = ""
-    for after in range(at, min(at + _LONGEST_ROW, len(lines))):
-        text += lines[after].rstrip("\r") + "\n"
+def _opened(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+class _Lines:
+    """Lines of a file with a look ahead; ``number`` is that of the next one, the first being 1."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = iter(file)
+        self._next: deque[str] = deque()
+        self.number = 1
+
+    def ahead(self, count: int) -> list[str]:
+        """Up to ``count`` lines to come, without their ends."""
+        while len(self._next) < count:
+            raw = next(self._file, None)
+            if raw is None:
+                break
+            first = self.number == 1 and not self._next
+            text = raw.removesuffix(b"\n").decode("utf-8-sig" if first else "utf-8", errors="surrogateescape")
+            self._next.append(text)
+        return list(islice(self._next, count))
+
+    def skip(self, count: int) -> None:
+        for _ in range(count):
+            self._next.popleft()
+        self.number += count
+
+
+def _row(lines: _Lines, *, skip: bool = True) -> tuple[list[str] | None, int]:
+    """Fields of the row that begins at the next line, and how many lines it has; ``None`` where a quote is never
+    closed."""
+    count = 1
+    while True:
+        found = lines.ahead(count)
+        if len(found) < count or count > _LONGEST_ROW:
+            fields, count = None, 1
+            break
+        text = "".join(line.rstrip("\r") + "\n" for line in found)
         if text.count('"') % 2 == 0:
             try:
-                return next(csv.reader(text.splitlines(keepends=True))), after + 1
+                fields = next(csv.reader(text.splitlines(keepends=True)))
             except csv.Error:
-                return None, after + 1
-    return None, at + 1
+                fields = None
+            break
+        count += 1
+    if skip:
+        lines.skip(count)
+    return fields, count
 
 
 def _reason(fields: list[str] | None, wanted: int) -> str | None:

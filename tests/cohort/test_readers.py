@@ -11,9 +11,10 @@ import pytest
 from causalecg.cohort.build import build_cohort
 from causalecg.cohort.describe import describe_cohort
 from causalecg.cohort.ecgqa import fill, pattern_of, read_ecgqa
-from causalecg.cohort.ptbxl import read_ptbxl, read_record
+from causalecg.cohort.ptbxl import read_ptbxl
 from causalecg.cohort.schema import Cohort, patient_overlap
 from causalecg.cohort.signals import LEADS
+from causalecg.cohort.waveforms import read_record
 from causalecg.errors import InputError
 
 

@@ -1,0 +1,132 @@
+"""WFDB records of an ECG source, read into 12 leads of one rate and length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from causalecg.cohort.signals import LEADS, clean_record, to_microvolts
+from causalecg.cohort.source import EcgSource
+from causalecg.errors import InputError
+
+_CHUNK = 250
+
+
+@dataclass(frozen=True)
+class Waveforms:
+    """``signals``: (ecgs, 12, samples) int16 microvolts, ``quality``: flags per ECG; ``skipped``: unreadable ECGs."""
+
+    ecgs: pd.DataFrame
+    signals: np.ndarray
+    skipped: pd.DataFrame
+
+
+@contextmanager
+def waveforms(
+    source: EcgSource,
+    ecgs: pd.DataFrame,
+    *,
+    scratch: Path,
+    rate_hz: float,
+    seconds: float,
+    processes: int,
+    progress: bool,
+) -> Iterator[Waveforms]:
+    """Read the records of some ECGs into a scratch file, removed at the end.
+
+    At 100 Hz the low-rate record is read, otherwise the high-rate one, resampled; where one is missing, the other.
+    A missing or unreadable record is skipped, with a reason.
+    """
+    from tempfile import TemporaryDirectory
+
+    samples = round(rate_hz * seconds)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=scratch, prefix=".waveforms-") as folder:
+        store = np.lib.format.open_memmap(
+            Path(folder) / "all.npy", mode="w+", dtype=np.int16, shape=(max(len(ecgs), 1), len(LEADS), samples)
+        )
+        order = ("low", "high") if rate_hz <= 100 else ("high", "low")
+        paths = [tuple(str(source.folder / getattr(row, name)) for name in order) for row in ecgs.itertuples()]
+        jobs = [(paths[a : a + _CHUNK], rate_hz, samples) for a in range(0, len(paths), _CHUNK)]
+        quality: list[list[str]] = []
+        kept: list[int] = []
+        skipped = []
+        for start, (signals, flags) in zip(
+            range(0, len(paths), _CHUNK), _read_all(jobs, processes, progress), strict=True
+        ):
+            for i, found in enumerate(flags):
+                if isinstance(found, str):
+                    skipped.append(("ecg", ecgs["ecg_id"].iloc[start + i], found))
+                    continue
+                store[len(kept)] = signals[i]
+                kept.append(start + i)
+                quality.append(found)
+        table = ecgs.iloc[kept].reset_index(drop=True)
+        table["quality"] = pd.Series(quality, index=table.index, dtype=object)
+        yield Waveforms(table, store[: len(kept)], pd.DataFrame(skipped, columns=["kind", "id", "reason"]))
+        del store
+
+
+_Job = tuple[list[tuple[str, ...]], float, int]
+
+
+def _read_all(
+    jobs: Sequence[_Job], processes: int, progress: bool
+) -> Iterator[tuple[np.ndarray, list[list[str] | str]]]:
+    from rich.progress import track
+
+    if processes == 1:
+        yield from track(map(_read_chunk, jobs), "reading ECGs", total=len(jobs), disable=not progress)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from track(pool.map(_read_chunk, jobs), "reading ECGs", total=len(jobs), disable=not progress)
+
+
+def _read_chunk(job: _Job) -> tuple[np.ndarray, list[list[str] | str]]:
+    paths, rate_hz, samples = job
+    signals = np.zeros((len(paths), len(LEADS), samples), dtype=np.int16)
+    flags: list[list[str] | str] = []
+    for i, choices in enumerate(paths):
+        try:
+            record, found = read_record(choices, rate_hz=rate_hz, samples=samples)
+            signals[i] = to_microvolts(record)
+            flags.append(found)
+        except InputError as error:
+            flags.append(str(error))
+    return signals, flags
+
+
+def read_record(choices: Sequence[str], *, rate_hz: float, samples: int) -> tuple[np.ndarray, list[str]]:
+    """(12, samples) mV of the first of some WFDB records that exists, and its quality flags.
+
+    Raises InputError when none exists or it cannot be read.
+    """
+    import wfdb
+
+    there = [path for path in choices if Path(f"{path}.hea").is_file()]
+    if not there:
+        raise InputError("missing waveform")
+    try:
+        record = wfdb.rdrecord(there[0])
+        if record.p_signal is None or record.sig_name is None or record.fs is None:
+            raise InputError("unreadable waveform: its header has no signals or no sampling rate")
+        return clean_record(
+            record.p_signal.T,
+            record.sig_name,
+            rate_hz=float(record.fs),
+            to_hz=rate_hz,
+            samples=samples,
+            units=record.units,
+        )
+    except InputError:
+        raise
+    except Exception as error:  # whatever wfdb's parser, or an array of an odd header, stumbles over
+        first = (str(error).splitlines() or [""])[0][:80]
+        raise InputError(f"unreadable waveform: {type(error).__name__}{first and f': {first}'}") from error
