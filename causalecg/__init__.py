@@ -15,6 +15,7 @@ _PUBLIC = {
     "InputError": "causalecg.errors",
     "ModelConfig": "causalecg.models.config",
     "EncoderProjectorLLM": "causalecg.models.composite",
+    "answer": "causalecg.models.answering",
     "build_model": "causalecg.models.pretrained",
     "Arm": "causalecg.training.arms",
     "Run": "causalecg.training.run",

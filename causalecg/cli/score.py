@@ -44,14 +44,20 @@ def register(app: typer.Typer) -> None:
             Path | None,
             typer.Option(help="Your own wordings, for wording[user]: .csv with question (or question_id), rewording."),
         ] = None,
+        free_text: Annotated[
+            int | None,
+            typer.Option(min=1, help="Let it write up to so many tokens, and read its answer from them."),
+        ] = None,
         seed: Annotated[int, typer.Option(min=0, help="Of donors and wordings.")] = 0,
     ) -> None:
         """Score a model on a cohort, appending to a score folder."""
         from causalecg.audits.interventions import FURTHER, parse
         from causalecg.audits.loading import load_model
+        from causalecg.audits.scoring import Answerer
         from causalecg.audits.scoring import score as score_
         from causalecg.audits.user_wordings import read_wordings
         from causalecg.cohort.schema import Cohort
+        from causalecg.models.answering import FreeText
         from causalecg.training.tables import rows_of
 
         chosen = parse(interventions)
@@ -62,6 +68,10 @@ def register(app: typer.Typer) -> None:
         opened = Cohort.open(cohort)
         found = load_model(model, opened, severity=severity, environment=environment, build=build)
         about = {**found.about, "role": role or found.about["role"]}
+        scorer: Answerer = found.scorer
+        if free_text is not None:
+            scorer = FreeText(found.scorer, free_text)
+            about["decoding"] = f"greedy, up to {free_text} tokens"
         splits = [part.strip() for part in split.split(",") if part.strip()]
         if not splits:
             raise InputError("--split names no split; give e.g. --split test,test_unbiased")
@@ -69,7 +79,7 @@ def register(app: typer.Typer) -> None:
             rows_of(opened, part, environment=found.environment, template_ids=found.template_ids)
         for part in splits:
             score_(
-                found.scorer,
+                scorer,
                 opened,
                 split=part,
                 run_id=name or found.name,

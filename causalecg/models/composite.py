@@ -144,6 +144,35 @@ class EncoderProjectorLLM(nn.Module):
         module: nn.Module = getattr(self, name)
         return module
 
+    def generate(self, batch: Batch, *, max_new_tokens: int = 32) -> list[str]:
+        """One text per item, the likeliest token at a time, up to the end token. Candidates do not matter."""
+        rows = self._written(batch, max_new_tokens)
+        return [self.tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
+
+    def _written(self, batch: Batch, longest: int) -> list[list[int]]:
+        """Tokens of each item before the end token."""
+        with self.caching():
+            logits, _, layers, mask, positions = self._prefix(batch, self._ecg(batch)[0], logits=True)
+            written: list[Tensor] = []
+            ended = torch.zeros(len(batch), dtype=torch.bool, device=mask.device)
+            while logits is not None and len(written) < longest and not bool(ended.all()):
+                token = logits.argmax(dim=1).masked_fill(ended, self._end)
+                ended = ended | (token == self._end)
+                written.append(token)
+                mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+                out, _, layers = run(
+                    self.language_model,
+                    self._embedding(token[:, None]),
+                    mask=mask,
+                    positions=positions[:, None],
+                    past=layers,
+                    logits="last",
+                )
+                positions = positions + 1
+                logits = None if out is None else out[:, -1]
+        rows = torch.stack(written, dim=1).tolist() if written else [[] for _ in range(len(batch))]
+        return [row[: row.index(self._end)] if self._end in row else row for row in rows]
+
     @contextmanager
     def caching(self) -> Iterator[EncoderProjectorLLM]:
         """Scoring without gradients, in evaluation mode: each ECG whose ``ecg_row`` is known, and each question, is

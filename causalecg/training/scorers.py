@@ -11,6 +11,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from adjusters.contract import Adjuster, Batch, NewScorer, Objective, Scorer, Variant
+from causalecg.errors import InputError
+from causalecg.models.answering import writing
 from causalecg.training.arms import Arm
 
 if TYPE_CHECKING:
@@ -65,12 +67,23 @@ class TrainedScorer(nn.Module):
     def __init__(self, objective: Objective, arm: Arm, adjuster: Adjuster) -> None:
         super().__init__()
         self.objective, self.arm = objective, arm
+        self._predicts = "predict" in adjuster.card.uses
         further = adjuster.card.extra_passes[1]
         self.passes = len(adjuster.levels_) if isinstance(further, str) else 1 + further  # type: ignore[attr-defined]
 
     def forward(self, batch: Batch) -> Tensor:
         scores: Tensor = self.objective(self.arm.see(batch))
         return scores
+
+    def generate(self, batch: Batch, *, max_new_tokens: int = 32) -> list[str]:
+        """Texts by the arm's model. InputError for an arm whose prediction is not its model's alone, and for a model
+        that cannot write."""
+        if self._predicts:
+            raise InputError(
+                f"arm {self.arm} predicts from several answers of its model, each with its probability, and has no "
+                "text of its own; ask it with candidates"
+            )
+        return writing(self.objective.scorer).generate(self.arm.see(batch), max_new_tokens=max_new_tokens)
 
     @contextmanager
     def caching(self) -> Iterator[None]:
