@@ -20,6 +20,7 @@ _PUBLIC = {
     "Arm": "causalecg.training.arms",
     "Run": "causalecg.training.run",
     "RunConfig": "causalecg.training.config",
+    "prepare": "causalecg.training.prepared",
     "train": "causalecg.training.run",
     "ScoreSet": "causalecg.audits.score_set",
     "score": "causalecg.audits.scoring",

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
 from torch.nn.functional import adaptive_max_pool1d, pad
 from transformers import (
     CLIPVisionConfig,
@@ -86,10 +87,11 @@ def build(texts, seed=0):
     return model.eval(), tokenizer
 
 
-class Scorer:
+class Scorer(nn.Module):
     """The adapter: log P(candidate and nothing after it | images, question), one sequence per item and candidate."""
 
     def __init__(self, model, tokenizer):
+        super().__init__()
         self.model, self.tokenizer = model, tokenizer
         vision = model.config.vision_config
         self.image = [model.config.image_token_id] * (vision.image_size // vision.patch_size) ** 2
@@ -107,7 +109,7 @@ class Scorer:
         """(1 or 2, 3, 224, 224) of one item, in the order in which the prompt names them."""
         return draw(ecg[present]) if present.any() else torch.full((1, 3, PIXELS, PIXELS), PAGE, device=ecg.device)
 
-    def __call__(self, batch):
+    def forward(self, batch):
         if batch.kind != "one":
             raise InputError("this model gives one answer; leave questions with a set of answers out (kind set)")
         rows, answers, pixels, places = [], [], [], []

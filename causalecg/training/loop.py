@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -27,33 +26,13 @@ from adjusters.contract import Adjuster, Batch, LossTerms, Objective, Stage, cle
 from causalecg.errors import InputError
 from causalecg.training import checkpoint
 from causalecg.training.config import RunConfig
+from causalecg.training.rows import Rows, epoch_order, mixed, wanted
 
-if TYPE_CHECKING:
-    from causalecg.cohort.batches import TableBatches
-
-EVALUATION_BATCH = 256
 #: AdamW's decay rates. With the usual 0.999 one heavy row holds the second moment up, and the rate down, for a thousand
 #: steps, which is all there are in a short weighted run.
 BETAS = (0.9, 0.95)
 #: Sets the seed of what precedes a stage apart from those of its steps.
 BEFORE = 2**32 - 1
-
-
-@dataclass
-class Rows:
-    """A table to learn from or to be judged on, and its batches as the arm sees them."""
-
-    table: pd.DataFrame
-    batches: TableBatches
-    see: Callable[[Batch], Batch]
-    columns: tuple[str, ...]
-
-    def __call__(self, positions: np.ndarray) -> Batch:
-        return self.see(self.batches(positions))
-
-    def in_order(self) -> Iterator[Batch]:
-        for positions in self.batches.in_order(EVALUATION_BATCH):
-            yield self(positions)
 
 
 @dataclass
@@ -150,12 +129,12 @@ class Loop:
             self._judge(stage)
         while self.at.epoch < epochs and not self._stopped(stage):
             epoch = self.at.epoch
-            order = self._order(stage, rows, epoch)
+            order = epoch_order(self.adjuster, stage, rows, self.config.batch_size, self.seed, self.at.stage, epoch)
             self.objective.train()
             while self.at.step < len(order):
                 step = self.at.step
                 process = (self.accelerator.process_index,) if self._deals else ()
-                torch.manual_seed(_mixed(self.seed, self.at.stage, epoch, step, *process))
+                torch.manual_seed(mixed(self.seed, self.at.stage, epoch, step, *process))
                 progress = (epoch + step / len(order)) / epochs
                 self._step(stage, rows, order[step], progress)
                 self.at.step += 1
@@ -248,14 +227,6 @@ class Loop:
         own = set(map(id, mine))
         return [p for p in self.objective.parameters() if p.requires_grad and id(p) not in own]
 
-    def _order(self, stage: Stage, rows: Rows, epoch: int) -> list[np.ndarray]:
-        size = self.config.batch_size
-        if stage.split == "train":
-            own = self.adjuster.batches(rows.table, size, seed=_mixed(self.seed, self.at.stage), epoch=epoch)
-            if own is not None:
-                return list(own)
-        return rows.batches.shuffled(size, np.random.default_rng([self.seed, self.at.stage, epoch]))
-
     @property
     def _deals(self) -> bool:
         """Whether a batch is dealt out over processes; otherwise each computes the whole batch."""
@@ -286,38 +257,13 @@ class Loop:
     # ------------------------------------------------------------------ between stages
 
     def _begin(self, stage: Stage) -> None:
-        torch.manual_seed(_mixed(self.seed, self.at.stage, BEFORE))
-        predictions, features, columns = self._wanted(stage)
+        torch.manual_seed(mixed(self.seed, self.at.stage, BEFORE))
+        given = wanted(self.objective, stage, self.rows[stage.split], self.accelerator.device)
         if stage.init == "restart":
             _put_back(self.objective, self.initial)
         if stage.reset_optimizer or stage.init == "restart":
             self.optimizers = {}
-        self.objective.begin(stage, predictions, features, columns)
-
-    def _wanted(self, stage: Stage) -> tuple[Tensor | None, dict[str, Tensor], dict[str, Tensor]]:
-        if not stage.wants:
-            return None, {}, {}
-        rows = self.rows[stage.split]
-        self.objective.eval()
-        found: dict[str, list[Tensor]] = {name: [] for name in stage.wants}
-        known: dict[str, list[Tensor]] = {name: [] for name in (*rows.columns, "answer")}
-        order: list[Tensor] = []
-        with torch.no_grad():
-            for batch in rows.in_order():
-                batch = batch.to(self.accelerator.device)
-                for name in stage.wants:
-                    found[name].append(self.objective.wanted(batch, name).cpu())
-                for name in rows.columns:
-                    known[name].append(batch.columns[name].cpu())
-                known["answer"].append(_answer_position(batch).cpu())
-                order.append(batch.rows.cpu())
-        back = torch.argsort(torch.cat(order))
-        columns = {name: torch.cat(values)[back] for name, values in known.items()}
-        patients = pd.factorize(rows.table["patient_ids"].str[0])[0].astype(np.int64)
-        columns["patient"] = torch.from_numpy(patients)
-        predictions = _padded(found["predictions"])[back] if "predictions" in found else None
-        features = {n.partition(":")[2]: torch.cat(v)[back] for n, v in found.items() if ":" in n}
-        return predictions, features, columns
+        self.objective.begin(stage, *given)
 
     def _validation_losses(self) -> Tensor:
         """(rows,) float64 losses times weights of mean one, the same order at every call."""
@@ -450,20 +396,5 @@ def _adamw(objective: Objective, part: str, config: RunConfig) -> torch.optim.Op
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=BETAS)
 
 
-def _answer_position(batch: Batch) -> Tensor:
-    known = batch.answer.any(1) & torch.tensor(batch.kind == "one", device=batch.answer.device)
-    return torch.where(known, batch.answer.long().argmax(1), -1)
-
-
-def _padded(scores: list[Tensor]) -> Tensor:
-    width = max(s.shape[1] for s in scores)
-    return torch.cat([nn.functional.pad(s, (0, width - s.shape[1]), value=float("-inf")) for s in scores])
-
-
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _mixed(*numbers: int) -> int:
-    """One 63-bit seed from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,20 +17,16 @@ import torch
 from torch import nn
 
 from adjusters.contract import Adjuster, Objective
-from adjusters.registry import adjuster_class, load_adjuster, option_names
+from adjusters.registry import load_adjuster
 from causalecg import __version__
-from causalecg.cohort.batches import TableBatches
-from causalecg.cohort.metadata import prompts
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 from causalecg.training.arms import Arm
 from causalecg.training.config import RunConfig
-from causalecg.training.loop import Loop, Rows, restore
-from causalecg.training.pairs import has_pairs, pair_column, pair_words, with_pairs
+from causalecg.training.fitted import fit_arm, graph_of
+from causalecg.training.loop import Loop, restore
 from causalecg.training.progress import training_bar
-from causalecg.training.question_vectors import with_question_vectors
 from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, seed_of
-from causalecg.training.tables import refuse_test_rows, rows_of, with_further_splits, without_topics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,75 +199,47 @@ def _train(
     from accelerate import PartialState
 
     streams = np.random.SeedSequence(seed).spawn(4)
-    found, estimand, learned, valid_table, scale, words = _fitted(cohort, arm, config, streams[3])
-    further = _further_answers(cohort, learned)
-    placebo_rng = np.random.default_rng(streams[3].spawn(1)[0])
-    rows, valid_rows = (_rows(cohort, found, arm, table, further, placebo_rng) for table in (learned, valid_table))
-    texts = _texts(cohort, learned, words, further)
-    build = build or composite_builder(cohort, config, texts)
+    fitted = fit_arm(cohort, arm, config, streams[3])
+    build = build or composite_builder(cohort, config, fitted.texts)
     main = build(seed_of(streams[0]))
-    objective = found.attach(
+    objective = fitted.adjuster.attach(
         main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
     )
     record |= {
         "processes": PartialState().num_processes,
-        "severity_column": scale,
-        "severity_words": words,
+        "severity_column": fitted.severity_column,
+        "severity_words": fitted.severity_words,
         "graph": graph_of(config, cohort),
-        "further_answers": further,
-        "estimand": None if estimand is None else estimand.to_dict(),
-        "rows": {"train": len(learned), "valid": len(valid_table)},
+        "further_answers": fitted.further_answers,
+        "estimand": None if fitted.estimand is None else fitted.estimand.to_dict(),
+        "rows": {"train": len(fitted.train.table), "valid": len(fitted.valid.table)},
         "held_out_topics": list(config.held_out_topics),
         "leads": len(cohort.signals.leads),
         "parameters": {
             "all": sum(p.numel() for p in objective.parameters()),
             "trained": sum(p.numel() for p in objective.parameters() if p.requires_grad),
         },
-        "texts": texts,
+        "texts": fitted.texts,
     }
     with training_bar(str(arm), progress) as report:
-        loop = Loop(objective, found, rows, valid_rows, config, seed=seed_of(streams[0]), folder=out, report=report)
+        loop = Loop(
+            objective,
+            fitted.adjuster,
+            fitted.train,
+            fitted.valid,
+            config,
+            seed=seed_of(streams[0]),
+            folder=out,
+            report=report,
+        )
         loop.run()
     if loop.accelerator.is_main_process:
-        _finish(out, objective, found, learned, record)
+        _finish(out, objective, fitted.adjuster, fitted.learned, record)
 
 
 def check_arm(cohort: Cohort, arm: Arm, config: RunConfig) -> None:
     """Raise what :func:`train` would before it builds a model: InputError, ContractError or NotIdentified."""
-    seeds = np.random.SeedSequence(0)
-    found, _, learned, _, _, _ = _fitted(cohort, arm, config, seeds)
-    _rows(cohort, found, arm, learned, _further_answers(cohort, learned), np.random.default_rng(seeds))
-
-
-def _fitted(
-    cohort: Cohort, arm: Arm, config: RunConfig, seeds: np.random.SeedSequence
-) -> tuple[Adjuster, Estimand | None, pd.DataFrame, pd.DataFrame, str | None, list[str]]:
-    """The adjuster, its estimand, the rows to learn from and to validate on, the severity's column and level words."""
-    fit_rng, rewrite_rng = (np.random.default_rng(s) for s in seeds.spawn(2))
-    scale, words = severity_column(cohort, config)
-    tables = [
-        rows_of(cohort, split, environment=config.environment, template_ids=config.template_ids) for split in arm.splits
-    ]
-    further = adjuster_class(arm.adjuster).card.further_splits
-    tables[0] = with_further_splits(tables[0], cohort, further, config)
-    tables = without_topics(tables, config.held_out_topics, cohort)
-    if config.question_vectors is not None:
-        tables = [with_question_vectors(table, config.question_vectors) for table in tables]
-    severity = scale
-    if scale is not None and any(has_pairs(table, scale) for table in tables):
-        tables = [with_pairs(table, scale, len(words)) for table in tables]
-        severity, words = pair_column(scale), pair_words(words)
-    found = _adjuster(arm, words)
-    estimand = _estimand(found, config, cohort, severity)
-    if severity is not None and "severity" in found.card.needs:
-        _require_severity(tables, severity, str(arm))
-    train_table, valid_table = tables
-    refuse_test_rows(train_table, cohort, config)
-    found.fit(train_table, estimand, rng=fit_rng)
-    learned = found.rewrite(train_table, rng=rewrite_rng)
-    for table in (learned, valid_table):
-        refuse_test_rows(table, cohort, config)
-    return found, estimand, learned, valid_table, scale, words
+    fit_arm(cohort, arm, config, np.random.SeedSequence(0))
 
 
 def _finish(out: Path, objective: Objective, found: Adjuster, table: pd.DataFrame, record: dict[str, Any]) -> None:
@@ -291,91 +258,6 @@ def _finish(out: Path, objective: Objective, found: Adjuster, table: pd.DataFram
         balance.to_parquet(out / "balance.parquet", index=False)
     _write(out / "run.json", {**record, "status": "done"})
     shutil.rmtree(out / "checkpoint", ignore_errors=True)
-
-
-def severity_column(cohort: Cohort, config: RunConfig) -> tuple[str | None, list[str]]:
-    """Column and level words (low to high) of the severity scale a run uses. InputError: no such scale."""
-    scales: dict[str, list[str]] = cohort.meta["severity_scales"]
-    if config.severity is None and not scales:
-        return None, []
-    name = config.severity or next(iter(scales))
-    return cohort.severity_column(name), list(scales[name])
-
-
-def _adjuster(arm: Arm, words: list[str]) -> Adjuster:
-    named = words and "words" in option_names(adjuster_class(arm.adjuster))
-    try:
-        return arm.make(**({"words": words} if named else {}))
-    except TypeError as error:
-        raise InputError(f"arm {arm} has an option of the wrong type: {error}") from error
-
-
-def _estimand(found: Adjuster, config: RunConfig, cohort: Cohort, severity: str | None) -> Estimand | None:
-    from structural_models.errors import NotIdentified
-    from structural_models.graph_files import load_graph
-    from structural_models.identification import identify
-
-    graph = load_graph(graph_of(config, cohort))
-    roles = cohort.meta.get("roles", {})
-    columns = {"treatment": config.treatment or roles.get("treatment", "style")}
-    if severity is not None:
-        columns["severity"] = severity
-    elif "severity" in graph.roles:
-        graph = graph.with_latent(graph.node("severity"))
-    try:
-        return identify(graph, columns=columns)
-    except NotIdentified:
-        if found.card.estimands:
-            raise
-        return None
-
-
-def graph_of(config: RunConfig, cohort: Cohort) -> str:
-    """The declared graph: the configuration's, else the cohort's, else :data:`DEFAULT_GRAPH`."""
-    from structural_models.graph import DEFAULT_GRAPH
-
-    return str(config.graph or cohort.meta.get("graph") or DEFAULT_GRAPH)
-
-
-def _require_severity(tables: Sequence[pd.DataFrame], column: str, arm: str) -> None:
-    without = sum(int((table[column] < 0).sum()) for table in tables if column in table.columns)
-    if without:
-        raise InputError(
-            f"arm {arm} needs a severity, which is not defined for {without} of the items to learn from (their answer "
-            "is the statements that it is made of); leave their templates out (template_ids in the configuration)"
-        )
-
-
-def _further_answers(cohort: Cohort, table: pd.DataFrame) -> list[str]:
-    """Candidates that a rewrite added, e.g. an answer that abstains."""
-    known = cohort.answer_vocabulary
-    return sorted({name for names in table["candidates"] for name in names if name not in known})
-
-
-def _rows(
-    cohort: Cohort,
-    found: Adjuster,
-    arm: Arm,
-    table: pd.DataFrame,
-    further: Sequence[str],
-    placebo_rng: np.random.Generator,
-) -> Rows:
-    weights = found.weights(table)
-    given = found.columns(table)
-    table = table.assign(**given)
-    columns = tuple(given)
-    if weights is not None:
-        table = table.assign(weight=np.asarray(weights, dtype=np.float32))
-        columns = (*columns, "weight")
-    table = arm.dealt(table, columns, placebo_rng)
-    return Rows(table, TableBatches(cohort, table, columns, further), arm.see, columns)
-
-
-def _texts(cohort: Cohort, table: pd.DataFrame, words: list[str], further: Sequence[str]) -> list[str]:
-    """What an embedded tokenizer learns from: training questions as put, answers, and the severity's sentences."""
-    asked = sorted({text for text in prompts(table)[0] if text is not None})
-    answers = [f" {answer}" for answer in (*cohort.meta["answer_vocabulary"], *further)]
-    return [*asked, *answers, *(f"Severity: {word}." for word in words)]
 
 
 def _claim(out: Path, about: dict[str, Any], config: RunConfig) -> dict[str, Any]:

@@ -204,7 +204,7 @@ def _refusal(cohort: Cohort, arm: Arm, config: RunConfig, law: Law | None, verdi
 
 def _certified(cohort: Cohort, config: RunConfig, law: Law | None) -> str:
     """Verdict of the certificate on the training rows of a simulated cohort, were the style no cause of the answer."""
-    from causalecg.training.run import severity_column
+    from causalecg.training.fitted import severity_column
     from structural_models.adjustability import certify
 
     column, _ = severity_column(cohort, config)

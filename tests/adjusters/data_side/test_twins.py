@@ -136,22 +136,22 @@ def test_the_command_line_makes_them(tmp_path) -> None:
 
 
 def test_the_trainer_hands_them_to_those_who_ask_only(cohort, tmp_path, monkeypatch) -> None:
-    from causalecg.training import run
     from causalecg.training.arms import Arm
     from causalecg.training.config import RunConfig
+    from causalecg.training.fitted import fit_arm
+    from causalecg.training.run import check_arm
 
     seen: dict[str, pd.DataFrame] = {}
 
     def fitted(arm: str) -> pd.DataFrame:
-        parts = run._fitted(cohort, Arm.parse(arm), RunConfig(), np.random.SeedSequence(0))
-        seen[arm] = parts[2]
-        return parts[2]
+        seen[arm] = fit_arm(cohort, Arm.parse(arm), RunConfig(), np.random.SeedSequence(0)).learned
+        return seen[arm]
 
     assert set(fitted("twins")["split"]) == {"train", "train_twins"} and len(seen["twins"]) == 40
     for arm in ("none", "oracle", "ipw", "placebo:ecg_swap"):
         assert "train_twins" not in set(fitted(arm)["split"])
     with pytest.raises(ContractError, match="needs rows of split 'train_twins'"):
-        run.check_arm(simulated(tmp_path / "c"), Arm.parse("twins"), RunConfig())
+        check_arm(simulated(tmp_path / "c"), Arm.parse("twins"), RunConfig())
 
 
 def test_test_twins_are_never_learned_from(cohort, monkeypatch) -> None:

@@ -1,0 +1,171 @@
+"""An arm made ready for a training loop that is not ours: a plain torch loop, or the Hugging Face Trainer."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset
+
+from adjusters.contract import Batch, LossTerms, Objective, Stage
+from causalecg.errors import InputError
+from causalecg.training.arms import Arm
+from causalecg.training.config import RunConfig
+from causalecg.training.fitted import fit_arm
+from causalecg.training.rows import epoch_order, wanted
+from causalecg.training.scorers import Build, TrainedScorer, new_scorer, seed_of
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+    from causalecg.cohort.schema import Cohort
+
+
+def prepare(
+    cohort: Cohort, arm: str | Arm, scorer: nn.Module | Build, config: RunConfig | None = None, *, seed: int = 0
+) -> Prepared:
+    """Fit an arm to a cohort and attach it to a model, which is then trained by whoever called.
+
+    Args:
+        cohort: learned from are its splits ``train`` and ``valid``, as by :func:`causalecg.training.run.train`.
+        arm: e.g. ``"ipw"``.
+        scorer: the model, a module that scores a batch; or a function from a seed to a fresh one. Where an adjuster
+            needs further models of the same make, the module is copied as it is.
+        config: which rows, severity and graph; its model and rates are not used.
+        seed: of all that is random before training.
+
+    Raises as ``train`` does.
+    """
+    arm = Arm.parse(arm) if isinstance(arm, str) else arm
+    streams = np.random.SeedSequence(seed).spawn(4)
+    fitted = fit_arm(cohort, arm, config or RunConfig(), streams[3])
+    initial = copy.deepcopy(scorer) if isinstance(scorer, nn.Module) else None
+    build: Build = (lambda _: copy.deepcopy(initial)) if initial is not None else cast(Build, scorer)
+    main = scorer if isinstance(scorer, nn.Module) else build(seed_of(streams[0]))
+    objective = fitted.adjuster.attach(
+        main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
+    )
+    return Prepared(arm, objective, fitted, seed_of(streams[0]))
+
+
+class Prepared:
+    """See :func:`prepare`.
+
+    Attributes:
+        objective: what is minimised, part by part, and what predicts: a module.
+        stages: to be done in this order, each begun by :meth:`begin`.
+    """
+
+    def __init__(self, arm: Arm, objective: Objective, fitted: Any, seed: int) -> None:
+        self.arm, self.objective, self.seed = arm, objective, seed
+        self.adjuster = fitted.adjuster
+        self.stages: tuple[Stage, ...] = fitted.adjuster.stages()
+        self._rows = {"train": fitted.train, "validation": fitted.valid}
+        restarts = any(stage.init == "restart" for stage in self.stages)
+        self._initial = copy.deepcopy(objective.state_dict()) if restarts else {}
+
+    def begin(self, stage: Stage) -> None:
+        """Compute what a stage wants and begin it. One with ``reset_optimizer`` or ``init="restart"`` is to be given
+        fresh optimisers."""
+        given = wanted(self.objective, stage, self._rows[stage.split], self._device)
+        if stage.init == "restart":
+            self.objective.load_state_dict(self._initial)
+        self.objective.begin(stage, *given)
+        self.objective.train()
+
+    def order(self, stage: Stage, size: int, epoch: int) -> list[np.ndarray]:
+        """Row positions of an epoch's batches: the adjuster's own, or all rows in random order."""
+        place = (self.seed, self.stages.index(stage), epoch)
+        return epoch_order(self.adjuster, stage, self._rows[stage.split], size, *place)
+
+    def batch(self, stage: Stage, positions: np.ndarray | Tensor) -> Batch:
+        """These rows, on the objective's device, as the arm sees them."""
+        found: Batch = self._rows[stage.split](np.asarray(positions)).to(self._device)
+        return found
+
+    def batches(self, stage: Stage, size: int, *, epoch: int = 0, epochs: int = 1) -> Iterator[tuple[float, Batch]]:
+        """(progress over the stage from 0 to 1, batch) of one epoch."""
+        order = self.order(stage, size, epoch)
+        for i, positions in enumerate(order):
+            yield (epoch + i / len(order)) / epochs, self.batch(stage, positions)
+
+    def scorer(self) -> TrainedScorer:
+        """What was trained, for prediction."""
+        return TrainedScorer(self.objective, self.arm, self.adjuster).eval()
+
+    def for_trainer(self, stage: Stage, size: int) -> tuple[StageLoss, StageBatches, TrainerCallback]:
+        """Model, training data and callback of a Hugging Face ``Trainer`` that does one stage.
+
+        Its arguments must be ``per_device_train_batch_size=1`` (one of our batches of ``size`` items) and
+        ``remove_unused_columns=False``. InputError for a stage that trains several parts in turn, which a Trainer
+        cannot, or none.
+        """
+        if len(stage.trains) != 1:
+            what = f"the parts {' and '.join(stage.trains)} in turn" if stage.trains else "nothing"
+            raise InputError(
+                f"stage {stage.name} of arm {self.arm} trains {what}, which a Trainer cannot; use a loop of your own, "
+                "or begin(stage) alone"
+            )
+        loss = StageLoss(self, stage)
+        return loss, StageBatches(self, stage, size), _after_steps(loss)
+
+    @property
+    def _device(self) -> torch.device:
+        return next((p.device for p in self.objective.parameters()), torch.device("cpu"))
+
+
+class StageBatches(IterableDataset[dict[str, Any]]):
+    """Batches of one stage, an epoch at a time: ``positions`` (items,) int64 and ``progress`` within the epoch."""
+
+    def __init__(self, prepared: Prepared, stage: Stage, size: int) -> None:
+        self.prepared, self.stage, self.size, self.epoch = prepared, stage, size, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.prepared.order(self.stage, self.size, self.epoch))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for positions in self.prepared.order(self.stage, self.size, self.epoch):
+            yield {"positions": torch.from_numpy(np.asarray(positions, dtype=np.int64))}
+
+
+class StageLoss(nn.Module):
+    """A stage's loss as a module of the kind a Trainer trains: ``forward(positions=...)`` gives ``{"loss": ...}``.
+
+    ``progress``, which few adjusters use, is set by the callback.
+    """
+
+    def __init__(self, prepared: Prepared, stage: Stage) -> None:
+        super().__init__()
+        self.objective = prepared.objective
+        self.prepared, self.stage, self.progress = prepared, stage, 0.0
+        self.last: tuple[Batch, Mapping[str, LossTerms]] | None = None
+
+    def forward(self, positions: Tensor) -> dict[str, Tensor]:
+        batch = self.prepared.batch(self.stage, positions.flatten().cpu())
+        (part,) = self.stage.trains
+        terms = self.objective.loss(batch, part, progress=self.progress)
+        self.last = batch, {part: LossTerms(terms.total.detach(), terms.per_item)}
+        return {"loss": terms.total}
+
+
+def _after_steps(loss: StageLoss) -> TrainerCallback:
+    """Tells the objective of every step that was taken, and the loss how far the stage is."""
+    from transformers import TrainerCallback
+
+    class AfterSteps(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            loss.progress = state.global_step / max(state.max_steps, 1)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if loss.last is not None:
+                with torch.no_grad():
+                    loss.objective.after_step(*loss.last)
+
+    return AfterSteps()
