@@ -11,19 +11,34 @@ import typer
 def register(app: typer.Typer) -> None:
     @app.command()
     def train(
-        cohort: Annotated[Path, typer.Option(help="Cohort folder.")],
-        arm: Annotated[str, typer.Option(help="E.g. none, backdoor?prior=marginal, placebo:ipw, oracle.")],
         out: Annotated[Path, typer.Option(help="Run folder; an interrupted run goes on where it stopped.")],
-        config: Annotated[Path | None, typer.Option(help="Run configuration, TOML or JSON.")] = None,
+        cohort: Annotated[Path | None, typer.Option(help="Cohort folder.")] = None,
+        arm: Annotated[
+            str | None, typer.Option(help="E.g. none, backdoor?prior=marginal, placebo:ipw, oracle.")
+        ] = None,
+        config: Annotated[
+            Path | None, typer.Option(help="Run configuration, TOML or JSON; or several stages, TOML.")
+        ] = None,
         seed: Annotated[int, typer.Option(min=0, help="Of initial weights, order and all else that is random.")] = 0,
     ) -> None:
-        """Train one arm of a cohort."""
+        """Train one arm of a cohort, or the stages that a configuration names."""
         from accelerate import PartialState
 
         from causalecg.cohort.schema import Cohort
+        from causalecg.errors import InputError
         from causalecg.training.config import RunConfig
         from causalecg.training.run import train as train_
+        from causalecg.training.stages import has_stages, train_stages
 
+        if has_stages(config):
+            if arm is not None:
+                raise InputError(f"the stages of {config} name their own arms; leave --arm out")
+            folder = train_stages(str(config), out=out, seed=seed, cohort=cohort)
+            if PartialState().is_main_process:
+                typer.echo(f"trained the stages of {config} (seed {seed}); the last one: {folder}")
+            return
+        if cohort is None or arm is None:
+            raise InputError("train needs --cohort and --arm, or a --config that names stages")
         settings = RunConfig() if config is None else RunConfig.read(config)
         run = train_(Cohort.open(cohort), arm, settings, seed=seed, out=out)
         rows = run.record["rows"]

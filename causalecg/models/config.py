@@ -58,6 +58,8 @@ class ModelConfig(BaseModel):
         dtype: precision of a language model's frozen weights. Under "bfloat16" its head, low-rank updates and all that
             is not the language model stay in single precision.
         chat: ask in the language model's own chat template, which then stands for the answer cue.
+        start: folder of a saved model, a run or a pre-trained encoder; parts that are in it begin with its weights, and
+            an embedded language model has its tokenizer.
         train_encoder: whether the encoder's weights are updated.
         answer_cue: text between the ECG and the answer.
         length_normalisation: candidate log-likelihoods are the "sum" or the "mean" over their tokens.
@@ -77,6 +79,7 @@ class ModelConfig(BaseModel):
     lora: LowRank | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     chat: bool = False
+    start: str | None = None
     train_encoder: bool = True
     answer_cue: str = " Answer:"
     length_normalisation: Literal["sum", "mean"] = "sum"

@@ -37,9 +37,12 @@ def build_model(config: ModelConfig, *, texts: Sequence[str], leads: int, seed: 
     Raises:
         InputError: an unknown part or option, or a language model that cannot be loaded.
     """
+    start = None if config.start is None else _saved_folder(config.start)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if config.language_model == "embedded":
+        if config.language_model == "embedded" and start is not None and (start / "language_model").is_dir():
+            language_model, tokenizer = untrained_language_model(start, trust_remote_code=config.trust_remote_code)
+        elif config.language_model == "embedded":
             tokenizer = train_tokenizer([*texts, config.answer_cue], vocabulary=config.embedded.vocabulary)
             language_model = embedded_language_model(config.embedded, tokenizer)
         else:
@@ -47,7 +50,51 @@ def build_model(config: ModelConfig, *, texts: Sequence[str], leads: int, seed: 
         model = _assemble(config, language_model, tokenizer, leads)
         if isinstance(model.encoder, FetchedEncoder):
             model.encoder.load_fetched()
+        if start is not None:
+            _begin_with(model, start)
         return model
+
+
+def build_encoder(config: ModelConfig, *, leads: int, seed: int) -> Any:
+    """A fresh encoder alone, as :func:`build_model` would make one."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = _part("encoder", ENCODERS, config.encoder, config.encoder_options, leads)
+        if isinstance(encoder, FetchedEncoder):
+            encoder.load_fetched()
+    return encoder
+
+
+def _saved_folder(text: str) -> Path:
+    """Where the weights are: in a folder, or in its ``model``. InputError where there are none."""
+    for folder in (Path(text), Path(text) / "model"):
+        if (folder / "model.safetensors").is_file():
+            return folder
+    raise InputError(f"model.start: {text} holds no saved model (no model.safetensors, from {Path.cwd()})")
+
+
+def _begin_with(model: EncoderProjectorLLM, folder: Path) -> None:
+    """Put the saved weights into the parts that they are of. InputError where such a part has another shape."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(folder / "model.safetensors")
+        tied = json.loads((folder / "config.json").read_text())["tied"]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(f"{folder} holds no readable model: {str(error).splitlines()[0]}") from error
+    state |= {name: state[owner] for name, owner in tied.items()}
+    own = model.state_dict()
+    for part in sorted({name.partition(".")[0] for name in state}):
+        wanted = {name for name in own if name.partition(".")[0] == part}
+        if part == "language_model" and _is_named(model.config):
+            wanted = {name for name in wanted if is_low_rank(name)}
+        for name in sorted(wanted | {name for name in state if name.partition(".")[0] == part}):
+            have = [tuple(table[name].shape) if name in table else None for table in (state, own)]
+            if have[0] != have[1]:
+                there, here = ("absent" if shape is None else str(shape) for shape in have)
+                raise InputError(f"{part} of {folder} does not fit this model: {name} is {there} there, {here} here")
+    model.load_state_dict(state, strict=False)
 
 
 def _assemble(config: ModelConfig, language_model: Any, tokenizer: Any, leads: int) -> EncoderProjectorLLM:

@@ -58,6 +58,13 @@ class RunConfig(BaseModel):
     threads: int = Field(default=1, ge=1)
     checkpoint_steps: int = Field(default=0, ge=0)
 
+    def same_as(self, record: object) -> bool:
+        """Whether it is what was recorded, by whichever version: keys that a record lacks have their defaults."""
+        try:
+            return isinstance(record, dict) and RunConfig(**record) == self
+        except ValidationError:
+            return False
+
     @classmethod
     def read(cls, path: str | Path) -> RunConfig:
         """From TOML or JSON. Raises InputError naming the file and the key."""
@@ -67,19 +74,27 @@ class RunConfig(BaseModel):
         try:
             text = path.read_text()
             record = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-            return cls(**record)
         except OSError as error:
             raise InputError(f"configuration {path} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise InputError(f"configuration {path} is not valid {path.suffix[1:]}: {error}") from error
+        return cls.of(record, f"configuration {path}")
+
+    @classmethod
+    def of(cls, record: object, where: str) -> RunConfig:
+        """From what was read. Raises InputError naming ``where`` and the key."""
+        if not isinstance(record, dict):
+            raise InputError(f"{where} holds no table of keys")
+        try:
+            return cls(**record)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))
             if first["type"] == "extra_forbidden":
                 near = difflib.get_close_matches(str(first["loc"][-1]), _keys(), n=1)
                 hint = f"did you mean '{near[0]}'?" if near else f"keys are {', '.join(cls.model_fields)}"
-                raise InputError(f"configuration {path}: there is no key '{key}'; {hint}") from error
-            raise InputError(f"configuration {path}, key '{key}': {first['msg']}") from error
-        except (ValueError, TypeError) as error:
-            raise InputError(f"configuration {path} is not valid {path.suffix[1:] or 'TOML'}: {error}") from error
+                raise InputError(f"{where}: there is no key '{key}'; {hint}") from error
+            raise InputError(f"{where}, key '{key}': {first['msg']}") from error
 
 
 def _keys() -> list[str]:

@@ -169,7 +169,9 @@ class Run:
             main: nn.Module = from_pretrained(self.path / "model")
             leads, texts = int(self.record["leads"]), list(self.record["texts"])
             # A folder may not decide that code it names is run.
-            parts = self.config.model.model_copy(update={"trust_remote_code": False})
+            # Further models have the shapes of what was trained, wherever that began.
+            shapes = {"start": str(self.path / "model") if self.config.model.start else None}
+            parts = self.config.model.model_copy(update={"trust_remote_code": False, **shapes})
             build = lambda seed: build_model(parts, texts=texts, leads=leads, seed=seed)  # noqa: E731
         else:
             assert build is not None

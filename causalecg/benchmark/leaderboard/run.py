@@ -116,7 +116,7 @@ def claim(out: Path, settings: dict[str, Any], grid: Grid) -> None:
             found = json.loads(path.read_text())
         except ValueError as error:
             raise InputError(f"{path} is damaged; choose another --out") from error
-        differs = [key for key in settings if found.get(key) != plain(settings[key])]
+        differs = [key for key in settings if not _same(key, found.get(key), plain(settings[key]))]
         if differs:
             raise InputError(
                 f"{out} holds a leaderboard with {differs[0]} {found.get(differs[0])}, not {settings[differs[0]]}; "
@@ -128,6 +128,14 @@ def claim(out: Path, settings: dict[str, Any], grid: Grid) -> None:
     partial = out / f".{PLAN}.partial"
     partial.write_text(json.dumps(plain({**settings, **asdict(grid)}), indent=2) + "\n")
     partial.replace(path)
+
+
+def _same(key: str, found: Any, wanted: Any) -> bool:
+    if key != "config":
+        return bool(found == wanted)
+    from causalecg.training.config import RunConfig
+
+    return RunConfig(**wanted).same_as(found)
 
 
 def settings_of(out: Path) -> dict[str, Any]:

@@ -1,0 +1,223 @@
+"""Pre-training an encoder on ECGs alone, from their labels, before it meets a question.
+
+Two tasks. ``labels``: a log-odds per label, as of a question with a set of answers. ``contrast``: the ECG's vector must
+be nearer to the vector of its own labels than to those of the batch's other ECGs; ECGs with the same labels are all
+right answers (Radford et al. 2021, CLIP; several right answers as in Khosla et al. 2020). What is learned from are the
+ECGs of the training items; those of test patients are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from adjusters.contract import Batch, LossTerms, Objective
+from adjusters.none import NoAdjustment
+from causalecg.cohort.batches import TableBatches
+from causalecg.errors import InputError
+from causalecg.training.config import RunConfig
+from causalecg.training.loop import Loop
+from causalecg.training.progress import training_bar
+from causalecg.training.question_vectors import COLUMN, with_question_vectors
+from causalecg.training.rows import Rows
+from causalecg.training.scorers import seed_of
+from causalecg.training.tables import refuse_test_rows, rows_of
+
+if TYPE_CHECKING:
+    from causalecg.cohort.schema import Cohort
+
+Task = Literal["labels", "contrast"]
+#: A label is learned where so many training ECGs have it.
+FEWEST = 10
+_SHARED = 64
+_TEXT = "text_code"
+
+
+def pretrain_encoder(
+    cohort: Cohort, task: Task, config: RunConfig, *, seed: int, out: str | Path, progress: bool = True
+) -> Path:
+    """Train ``config.model``'s encoder on the labels of a cohort's training ECGs, and write it into ``out``.
+
+    Args:
+        task: "labels" or "contrast"; of the latter, ``config.question_vectors`` names a sentence encoder for the
+            labels' text, without which a text is the set of its labels.
+        out: folder; an interrupted one is gone on with. Name it as ``model.start`` of what is trained next.
+
+    Raises InputError where no label is frequent enough, ``out`` is of something else, or test rows would be learned
+    from.
+    """
+    from accelerate import PartialState
+    from safetensors.torch import save_file
+
+    from causalecg.models.pretrained import build_encoder
+
+    out = Path(out)
+    about = {"task": task, "seed": seed, "cohort_hash": cohort.hash, "config": config.model_dump(mode="json")}
+    with PartialState().main_process_first():
+        done = _claimed(out, about)
+    if done:
+        return out
+    labels = _frequent_labels(cohort, config)
+    tables = [_ecg_table(cohort, split, labels, config) for split in ("train", "valid")]
+    further = [name for name in labels if name not in cohort.answer_vocabulary]
+    streams = np.random.SeedSequence(seed).spawn(2)
+    leads = len(cohort.signals.leads)
+    encoder = build_encoder(config.model, leads=leads, seed=seed_of(streams[0]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(streams[1]))
+        objective: Objective = (
+            Objective(_LabelScorer(encoder, len(labels)))
+            if task == "labels"
+            else _Contrast(_LabelScorer(encoder, _SHARED), _texts(tables, labels, config))
+        )
+    train_rows, valid_rows = (
+        Rows(table, TableBatches(cohort, table, (_TEXT,), further), lambda batch: batch, (_TEXT,)) for table in tables
+    )
+    with training_bar(f"encoder: {task}", progress) as report:
+        loop = Loop(
+            objective,
+            NoAdjustment(),
+            train_rows,
+            valid_rows,
+            config,
+            seed=seed_of(streams[0]),
+            folder=out,
+            report=report,
+        )
+        loop.run()
+    if loop.accelerator.is_main_process:
+        state = {f"encoder.{name}": value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
+        save_file(state, out / "model.safetensors")
+        saved = {"config": config.model.model_dump(mode="json"), "leads": leads, "tied": {}, "labels": labels}
+        (out / "config.json").write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n")
+        (out / "pretraining.json").write_text(json.dumps({**about, "status": "done"}, indent=2, sort_keys=True) + "\n")
+        shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    return out
+
+
+def _claimed(out: Path, about: dict[str, Any]) -> bool:
+    """Whether it is done already. InputError where the folder is of something else."""
+    path = out / "pretraining.json"
+    if path.exists():
+        try:
+            found = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(f"{path} is damaged; remove the folder and train again") from error
+        differs = [name for name, value in about.items() if found.get(name) != value]
+        if differs:
+            raise InputError(
+                f"{out} holds an encoder with another {differs[0].replace('_', ' ')}; choose another --out"
+            )
+        return bool(found.get("status") == "done")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty and holds no encoder; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**about, "status": "training"}, indent=2, sort_keys=True) + "\n")
+    return False
+
+
+def _ecgs_of(cohort: Cohort, split: str, config: RunConfig) -> pd.DataFrame:
+    """ECGs of a split's items, each once."""
+    items = rows_of(cohort, split, environment=config.environment, template_ids=config.template_ids)
+    used = {ecg_id for ids in items["ecg_ids"] for ecg_id in ids}
+    return cohort.ecgs[cohort.ecgs["ecg_id"].isin(used)].reset_index(drop=True)
+
+
+def _frequent_labels(cohort: Cohort, config: RunConfig) -> list[str]:
+    ecgs = _ecgs_of(cohort, "train", config)
+    counts = Counter(label for labels in ecgs["labels"] for label in set(labels))
+    found = sorted(label for label, n in counts.items() if FEWEST <= n < len(ecgs))
+    if not found:
+        raise InputError(
+            f"no label of cohort {cohort.path} is that of {FEWEST} training ECGs and not of all; an encoder cannot be "
+            "pre-trained on it"
+        )
+    return found
+
+
+def _ecg_table(cohort: Cohort, split: str, labels: list[str], config: RunConfig) -> pd.DataFrame:
+    """One row per ECG: a question with a set of answers, that is not put."""
+    ecgs = _ecgs_of(cohort, split, config)
+    known = set(labels)
+    table = pd.DataFrame(
+        {
+            "item_id": ecgs["ecg_id"],
+            "split": split,
+            "ecg_ids": [[ecg_id] for ecg_id in ecgs["ecg_id"]],
+            "patient_ids": [[patient] for patient in ecgs["patient_id"]],
+            "kind": "set",
+            "question": None,
+            "candidates": [labels] * len(ecgs),
+            "answer": [sorted(known & set(own)) for own in ecgs["labels"]],
+            _TEXT: np.arange(len(ecgs)),
+        }
+    )
+    refuse_test_rows(table, cohort, config)
+    return table
+
+
+def _texts(tables: Sequence[pd.DataFrame], labels: list[str], config: RunConfig) -> Tensor:
+    """(texts, dim) vectors of the distinct sets of labels; the tables' codes are changed to their rows."""
+    told = [[", ".join(own) or "no finding" for own in table["answer"]] for table in tables]
+    names = sorted({text for column in told for text in column})
+    for table, column in zip(tables, told, strict=True):
+        table[_TEXT] = [names.index(text) for text in column]
+    if config.question_vectors is not None:
+        asked = with_question_vectors(pd.DataFrame({"question": names}), config.question_vectors)
+        return torch.from_numpy(np.stack(list(asked[COLUMN])))
+    sets = [set(text.split(", ")) for text in names]
+    return torch.tensor([[float(label in own) for label in labels] for own in sets])
+
+
+class _LabelScorer(nn.Module):
+    """(items, out) linear in the mean encoder token of the first ECG."""
+
+    def __init__(self, encoder: Any, out: int) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, nn.Linear(int(encoder.dim), out)
+
+    def forward(self, batch: Batch) -> Tensor:
+        found: Tensor = self.head(self.encoder(batch.ecg[:, 0]).mean(1))
+        return found
+
+
+class _Contrast(Objective):
+    """Symmetric cross-entropy of which text of the batch is the ECG's, and which ECG the text's."""
+
+    per_item = False
+    texts: Tensor
+
+    def __init__(self, scorer: _LabelScorer, texts: Tensor) -> None:
+        super().__init__(scorer)
+        self.register_buffer("texts", texts)
+        self.of_text = nn.Linear(texts.shape[1], _SHARED)
+        # Of the temperature 0.07, which CLIP starts from.
+        self.scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
+
+    def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
+        each = self.validation_loss(batch)
+        return LossTerms(each.mean(), each.detach())
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        code = batch.columns[_TEXT]
+        ecg = nn.functional.normalize(self.scorer(batch), dim=1)
+        text = nn.functional.normalize(self.of_text(self.texts[code]), dim=1)
+        near = self.scale.exp().clamp(max=100) * ecg @ text.T
+        right = code[:, None] == code[None, :]
+        each = [-_log_share(table, right) for table in (near, near.T)]
+        return (each[0] + each[1]) / 2
+
+
+def _log_share(near: Tensor, right: Tensor) -> Tensor:
+    """(n,) mean over an item's right answers of their log-probabilities among all of the batch."""
+    log_p = torch.log_softmax(near, dim=1)
+    return (log_p * right).sum(1) / right.sum(1)
