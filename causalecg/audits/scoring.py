@@ -25,6 +25,7 @@ from causalecg.audits.signal_changes import changed_signals
 from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
+from causalecg.processes import processes
 from causalecg.training.tables import of_environment, rows_of
 
 if TYPE_CHECKING:
@@ -90,9 +91,7 @@ def score(
     name (one that scores the first items that are there otherwise, too), or the same one asked otherwise (other items,
     severity, environment or templates).
     """
-    from accelerate import PartialState
-
-    processes = PartialState()
+    taking_part = processes()
     out = Path(out)
     if severity is not None and severity not in cohort.items.columns:
         severity = cohort.severity_column(severity)
@@ -122,26 +121,26 @@ def score(
     about = {"model": run_id, "role": "audited", **(run or {}), "cohort_hash": cohort.hash, "seed_of_donors": seed}
     require_same(out, run_id, about, split, planned)
     if isinstance(scorer, torch.nn.Module):
-        scorer.to(processes.device).eval()
+        scorer.to(taking_part.device).eval()
     folder = out / "scores"
-    asking = _Asking(scorer, cohort, batch_size, seed, processes.device)
+    asking = _Asking(scorer, cohort, batch_size, seed, taking_part.device)
     stems = {job: folder / _stem(run_id, split, *job) for job in changed}
     _try_out(asking, changed, stems)
-    processes.wait_for_everyone()
-    if processes.is_main_process:
+    taking_part.wait_for_everyone()
+    if taking_part.is_main_process:
         plan(out, run_id, about, split, planned)
         _record_items(out, _with_training(kept.reset_index(drop=True), cohort, environment), severity)
         folder.mkdir(exist_ok=True)
-    processes.wait_for_everyone()
-    mine = list(_parts(changed))[processes.process_index :: processes.num_processes]
+    taking_part.wait_for_everyone()
+    mine = list(_parts(changed))[taking_part.process_index :: taking_part.num_processes]
     caching = getattr(scorer, "caching", nullcontext)
-    shown = progress and processes.is_main_process
+    shown = progress and taking_part.is_main_process
     with bar(f"scoring {run_id} on {split}", sum(stop - start for _, start, stop in mine), shown) as advance, caching():
         for job, start, stop in mine:
             part = changed[job].iloc[start:stop].reset_index(drop=True)
             asking.part(part, job, run_id, _part_path(stems[job], start // _PART), advance)
-    processes.wait_for_everyone()
-    if processes.is_main_process:
+    taking_part.wait_for_everyone()
+    if taking_part.is_main_process:
         for (name, draw), rows in changed.items():
             if len(rows) < asked[name, draw]:
                 note(
@@ -150,7 +149,7 @@ def score(
         finish(out, run_id, split, planned)
         if len(kept) < len(table):
             note(out, run_id, f"{split}: the first {len(kept)} of {len(table)} items")
-    processes.wait_for_everyone()
+    taking_part.wait_for_everyone()
     return out
 
 

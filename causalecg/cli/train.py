@@ -22,10 +22,9 @@ def register(app: typer.Typer) -> None:
         seed: Annotated[int, typer.Option(min=0, help="Of initial weights, order and all else that is random.")] = 0,
     ) -> None:
         """Train one arm of a cohort, or the stages that a configuration names."""
-        from accelerate import PartialState
-
         from causalecg.cohort.schema import Cohort
         from causalecg.errors import InputError
+        from causalecg.processes import processes
         from causalecg.training.config import RunConfig
         from causalecg.training.run import train as train_
         from causalecg.training.stages import has_stages, train_stages
@@ -34,7 +33,7 @@ def register(app: typer.Typer) -> None:
             if arm is not None:
                 raise InputError(f"the stages of {config} name their own arms; leave --arm out")
             folder = train_stages(str(config), out=out, seed=seed, cohort=cohort)
-            if PartialState().is_main_process:
+            if processes().is_main_process:
                 typer.echo(f"trained the stages of {config} (seed {seed}); the last one: {folder}")
             return
         if cohort is None or arm is None:
@@ -42,7 +41,7 @@ def register(app: typer.Typer) -> None:
         settings = RunConfig() if config is None else RunConfig.read(config)
         run = train_(Cohort.open(cohort), arm, settings, seed=seed, out=out)
         rows = run.record["rows"]
-        if PartialState().is_main_process:  # one line, however many processes trained it
+        if processes().is_main_process:  # one line, however many processes trained it
             typer.echo(
                 f"trained {run.arm} (seed {seed}) on {rows['train']} items, {rows['valid']} for validation: {out}"
             )

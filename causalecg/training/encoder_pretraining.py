@@ -24,6 +24,7 @@ from adjusters.contract import Batch, LossTerms, Objective
 from adjusters.none import NoAdjustment
 from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
+from causalecg.processes import processes
 from causalecg.training.config import RunConfig
 from causalecg.training.loop import Loop
 from causalecg.training.progress import training_bar
@@ -55,14 +56,13 @@ def pretrain_encoder(
     Raises InputError where no label is frequent enough, ``out`` is of something else, or test rows would be learned
     from.
     """
-    from accelerate import PartialState
     from safetensors.torch import save_file
 
     from causalecg.models.pretrained import build_encoder
 
     out = Path(out)
     about = {"task": task, "seed": seed, "cohort_hash": cohort.hash, "config": config.model_dump(mode="json")}
-    with PartialState().main_process_first():
+    with processes().main_process_first():
         done = _claimed(out, about)
     if done:
         return out

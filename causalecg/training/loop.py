@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from adjusters.contract import Adjuster, Batch, LossTerms, Objective, Stage, clearly_lower
 from causalecg.errors import InputError
+from causalecg.processes import on_processors
 from causalecg.training import checkpoint
 from causalecg.training.config import RunConfig
 from causalecg.training.rows import Rows, epoch_order, mixed, wanted
@@ -87,7 +88,9 @@ class Loop:
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
         # A part's step leaves the other parts' parameters out of the graph.
-        self.accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+        self.accelerator = Accelerator(
+            cpu=on_processors(), kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
+        )
         self.objective, self.adjuster, self.config, self.seed = objective, adjuster, config, seed
         self.rows = {"train": train, "validation": valid}
         self.folder, self.report = folder, report

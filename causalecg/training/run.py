@@ -21,6 +21,7 @@ from adjusters.registry import load_adjuster
 from causalecg import __version__
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
+from causalecg.processes import processes
 from causalecg.training.arms import Arm
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import fit_arm, graph_of
@@ -76,12 +77,10 @@ def train(
         "cohort_hash": cohort.hash,
         "scorer": "composite" if scorer is None else _name_of(scorer),
     }
-    from accelerate import Accelerator
-
-    processes = Accelerator()
+    taking_part = processes()
     fresh = not (out / "run.json").exists()
-    processes.wait_for_everyone()
-    with processes.main_process_first():
+    taking_part.wait_for_everyone()
+    with taking_part.main_process_first():
         record = _claim(out, about, config)
     if record["status"] == "done":
         return Run.open(out)
@@ -89,10 +88,10 @@ def train(
     torch.set_num_threads(config.threads)
     try:
         with torch.enable_grad():
-            _train(cohort, arm, config, seed, out, scorer, progress and processes.is_main_process, record)
-            processes.wait_for_everyone()
+            _train(cohort, arm, config, seed, out, scorer, progress and taking_part.is_main_process, record)
+            taking_part.wait_for_everyone()
     except Exception:
-        if fresh and processes.is_main_process and not (out / "checkpoint").exists():
+        if fresh and taking_part.is_main_process and not (out / "checkpoint").exists():
             shutil.rmtree(out)  # it failed before it began: nothing is there to go on with
         raise
     finally:
@@ -198,8 +197,6 @@ def _train(
     progress: bool,
     record: dict[str, Any],
 ) -> None:
-    from accelerate import PartialState
-
     streams = np.random.SeedSequence(seed).spawn(4)
     fitted = fit_arm(cohort, arm, config, streams[3])
     build = build or composite_builder(cohort, config, fitted.texts)
@@ -208,7 +205,7 @@ def _train(
         main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
     )
     record |= {
-        "processes": PartialState().num_processes,
+        "processes": processes().num_processes,
         "severity_column": fitted.severity_column,
         "severity_words": fitted.severity_words,
         "graph": graph_of(config, cohort),

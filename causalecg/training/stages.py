@@ -38,6 +38,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
+from causalecg.processes import processes
 from causalecg.training.config import RunConfig
 
 RECORD = "stages.json"
@@ -112,8 +113,6 @@ def train_stages(
 
     Raises InputError as :func:`read_stages` and each stage's training do, and where ``out`` is of other stages.
     """
-    from accelerate import PartialState
-
     from causalecg.training.arms import Arm
     from causalecg.training.encoder_pretraining import pretrain_encoder
     from causalecg.training.run import check_arm, train
@@ -125,7 +124,7 @@ def train_stages(
     for stage, its in zip(stages, cohorts, strict=True):
         if stage.task == "questions":
             check_arm(its, Arm.parse(stage.arm or "none"), stage.config)
-    with PartialState().main_process_first():
+    with processes().main_process_first():
         _claim(out, stages, cohorts, seed)
     folder: Path | None = None
     for number, (stage, its) in enumerate(zip(stages, cohorts, strict=True), start=1):

@@ -8,11 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from causalecg.audits.score_set import ScoreSet
 from causalecg.training.run import Run, train
+from causalecg.training.stages import train_stages
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -138,6 +142,37 @@ def test_two_processes_train_what_one_does(cohort, settings, tmp_path, arm: str)
         assert one_state.keys() == two_state.keys()
         for key, value in one_state.items():
             assert torch.allclose(value, two_state[key], atol=1e-6), key
+
+
+@pytest.mark.slow
+def test_two_processes_score_what_one_does_and_train_stages(cohort, config, tmp_path) -> None:
+    """The same score set but for float32 sums; and stages, each trained by both."""
+    stages = tmp_path / "stages.toml"
+    sizes = "encoder_options = {widths = [8, 16]}\nembedded = {hidden = 16, layers = 1, heads = 2, vocabulary = 260}\n"
+    stages.write_text(
+        f"epochs = 1\nbatch_size = 50\n[model]\n{sizes}[[stages]]\nname = 'e'\ntask = 'contrast'\n"
+        "[[stages]]\nname = 'q'\narm = 'none'\n"
+    )
+    given = ["--config", stages, "--cohort", cohort.path]
+    done = run(*LAUNCH, "-m", "causalecg", "train", *given, "--out", tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("trained the stages") == 1
+    folder = train_stages(stages, out=tmp_path / "one", seed=0, cohort=cohort.path, progress=False)
+    for name in ("1-e/model.safetensors", "2-q/model/model.safetensors"):
+        one, two = (load_file(tmp_path / which / name) for which in ("one", "two"))
+        assert all(torch.allclose(value, two[key], atol=1e-5) for key, value in one.items())
+    asked = ["score", folder, "--cohort", cohort.path, "--split", "test,test_unbiased"]
+    for name, before in (("s1", [sys.executable]), ("s2", LAUNCH)):
+        done = run(*before, "-m", "causalecg", *asked, "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    one, two = (ScoreSet.open(tmp_path / name) for name in ("s1", "s2"))
+    assert one.runs == two.runs
+    key = ["item_id", "intervention", "draw"]
+    first, second = (s.scores.sort_values(key, ignore_index=True) for s in (one, two))
+    values = [np.concatenate(list(table["log_likelihood"])) for table in (first, second)]
+    assert np.allclose(*values, rtol=1e-5, atol=1e-6)
+    same = [name for name in first.columns if name != "log_likelihood"]
+    pd.testing.assert_frame_equal(first[same], second[same])
 
 
 @pytest.mark.slow
