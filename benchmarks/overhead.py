@@ -32,6 +32,7 @@ from causalecg import Cohort, RunConfig
 from causalecg.benchmark.cohort import simulate_cohort
 from causalecg.training.arms import Arm
 from causalecg.training.loop import Loop, Position
+from causalecg.training.rows import epoch_order
 from causalecg.training.run import train
 
 ITEMS, WARM, STEPS = 1500, 3, 3
@@ -89,7 +90,10 @@ class Steps:
             self.seconds(WARM)
 
     def _whole_batches(self) -> Iterator[np.ndarray]:
-        order = self.loop._order(self.stage, self.rows, 0)
+        loop = self.loop
+        order = epoch_order(
+            loop.adjuster, self.stage, self.rows, loop.config.batch_size, loop.seed, loop.at.stage, epoch=0
+        )
         largest = max(map(len, order))
         return cycle([positions for positions in order if len(positions) == largest])
 
