@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from causalecg.training.config import RunConfig
+from causalecg.training.stages import has_stages, read_stages
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -53,7 +54,11 @@ def test_the_committed_notebook_is_this_script_executed() -> None:
 
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "configs").glob("*.toml")), ids=lambda path: path.stem)
 def test_configurations_are_valid(path: Path) -> None:
-    assert RunConfig.read(path).epochs == tomllib.loads(path.read_text())["epochs"]
+    epochs = tomllib.loads(path.read_text())["epochs"]
+    if has_stages(path):
+        assert read_stages(path)[0].config.epochs == epochs
+    else:
+        assert RunConfig.read(path).epochs == epochs
 
 
 def test_the_ground_floor_alone_recovers_its_own_law() -> None:
