@@ -145,26 +145,29 @@ def _drawn(trained: dict[str, list[CellRecord]], seeds: int, seed: int) -> tuple
     tables = {arm: [cell.items for cell in cells] for arm, cells in trained.items()}
     first = next(iter(tables.values()))[0]
     assert first is not None
-    grids: dict[str, dict[str, np.ndarray]] = {}
+    boots: dict[str, SeededBootstrap] = {}
+    items = 0
     for measure in MEASURES:
+        # One measure at a time: all of them, of many arms and seeds, would need several gigabytes.
+        grid = {}
         for arm, each in tables.items():
             columns = [table[measure].to_numpy() for table in each if table is not None and measure in table]
             if len(columns) == seeds and all(np.isfinite(column).any() for column in columns):
-                grids.setdefault(measure, {})[arm] = np.stack(columns, axis=1)
-    # Measures with the same patients share their draws, and are resampled in one go.
-    groups: dict[str, list[str]] = {}
-    for measure in grids:
+                grid[arm] = np.stack(columns, axis=1)
+        if not grid:
+            continue
+        if measure == "correct_unbiased":
+            items = int(np.isfinite(next(iter(grid.values()))).all(1).sum())
+        # Measures with the same patients share their draws.
         donor = DONORS.get(measure, "")
-        groups.setdefault(donor if donor in first else "", []).append(measure)
-    for donor, measures in groups.items():
-        donors = first[[donor]].to_numpy() if donor else None
-        boot = SeededBootstrap(first[["patient"]].to_numpy(), seeds, seed=seed, donors=donors, replicates=REPLICATES)
-        grid = {f"{arm}\n{m}": grids[m][arm] for m in measures for arm in grids[m]}
-        for key, drawn in boot.arms(grid).items():
-            arm, _, measure = key.partition("\n")
-            found.draws[arm, measure], found.boot[measure] = drawn, boot
-    unbiased = grids.get("correct_unbiased")
-    items = int(np.isfinite(next(iter(unbiased.values()))).all(1).sum()) if unbiased else 0
+        donor = donor if donor in first else ""
+        if donor not in boots:
+            donors = first[[donor]].to_numpy() if donor else None
+            boots[donor] = SeededBootstrap(
+                first[["patient"]].to_numpy(), seeds, seed=seed, donors=donors, replicates=REPLICATES
+            )
+        found.boot[measure] = boots[donor]
+        found.draws |= {(arm, measure): drawn for arm, drawn in boots[donor].arms(grid).items()}
     return found, items
 
 
