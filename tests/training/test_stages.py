@@ -98,6 +98,7 @@ def test_a_stage_is_the_file_with_what_it_says_otherwise(tmp_path) -> None:
         ("[[stages]]\nname = 'a/b'\n", "stage a/b, key 'name'"),
         ("[[stages]]\nname = 'a'\ntask = 'label'\n", "stage a, key 'task'"),
         ("[[stages]]\nname = 'a'\nepoch = 3\n", "stage a: there is no key 'epoch'; did you mean 'epochs'"),
+        ("[[stages]]\nname = 'a'\nchat = true\n", r"it belongs in the table \[model\]: model\.chat"),
         ("[[stages]]\nname = 'a'\ntask = 'labels'\narm = 'ipw'\n", "task 'labels' asks no questions"),
         ("[[stages]]\nname = 'a'\n[[stages]]\nname = 'a'\n", "a name of its own, not a, a"),
         (
