@@ -72,9 +72,9 @@ def _claim(out: Path, cohort: Cohort, config: RunConfig, audit_items: int, arms:
     path = out / "compare.json"
     if path.exists():
         found = json.loads(path.read_text())
-        differs = [key for key, value in record.items() if key != "config" and found.get(key) != value]
-        if not config.same_as(found.get("config")):
-            differs.append("config")
+        same = {key: found.get(key) == value for key, value in record.items()}
+        same["config"] = config.same_as(found.get("config"))
+        differs = [key for key, agrees in same.items() if not agrees]
         if differs:
             what = {"cohort_hash": "cohort", "config": "configuration", "audit_items": "number of audited items"}
             raise InputError(f"{out} holds a comparison with another {what[differs[0]]}; choose another --out")
