@@ -50,8 +50,8 @@ def trainer_of_transformers(ready, folder, size=16, epochs=2, rate=1e-3, steps=-
         Trainer(model=model, args=arguments, train_dataset=batches, callbacks=[callback]).train()
 
 
-def main(out, loop="plain", items=600):
-    cohort = Cohort.open(simulate_cohort(out / "cohort", rho=0.99, items=items, test_items=items // 4))
+def main(out, loop="plain", items=600, rho=0.9):
+    cohort = Cohort.open(simulate_cohort(out / "cohort", rho=rho, items=items, test_items=items // 4))
     ready = prepare(cohort, "ipw", Scorer(*build({*cohort.wordings["question"], *cohort.answer_vocabulary})))
     plain_loop(ready) if loop == "plain" else trainer_of_transformers(ready, out / "trainer")
     told = {"run_id": "llava", "severity": "simulated", "batch_size": 16}
