@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,9 +11,9 @@ if TYPE_CHECKING:
 def on_processors() -> bool:
     """Whether to compute on processors: there is nothing else, or it is asked for (``accelerate launch --cpu``)."""
     import torch
+    from accelerate.utils import parse_flag_from_env
 
-    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "y", "on")
-    return asked or not torch.accelerator.is_available()
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
 
 
 def processes() -> PartialState:

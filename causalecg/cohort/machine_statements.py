@@ -54,7 +54,7 @@ def _codes_of_line(line: str) -> frozenset[str]:
         return frozenset()
     found = {code for code, pattern in _patterns().items() if pattern.search(line)}
     # "MI" is an infarction of no place that is named.
-    if len(found & _places()) > 0:
+    if found & _places():
         found.discard("MI")
     return frozenset(found)
 

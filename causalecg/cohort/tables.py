@@ -44,7 +44,9 @@ def iterate_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[
     """
     with _opened(path) as file:
         lines = _Lines(file)
-        header = _row(lines)[0] if lines.ahead(1) and lines.ahead(1)[0].strip() else None
+        first = lines.ahead(1)
+        header, length = _row(lines) if first and first[0].strip() else (None, 0)
+        lines.skip(length)
         if header is None:
             raise InputError(f"{path} has no header row; put the original file in its place")
         missing = [name for name in needed if name not in header]
@@ -55,7 +57,7 @@ def iterate_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[
             if not lines.ahead(1)[0].strip():
                 lines.skip(1)
                 continue
-            fields, length = _row(lines, skip=False)
+            fields, length = _row(lines)
             reason = _reason(fields, len(header))
             if reason is None and fields is not None:
                 lines.skip(length)
@@ -96,26 +98,20 @@ class _Lines:
         self.number += count
 
 
-def _row(lines: _Lines, *, skip: bool = True) -> tuple[list[str] | None, int]:
+def _row(lines: _Lines) -> tuple[list[str] | None, int]:
     """Fields of the row that begins at the next line, and how many lines it has; ``None`` where a quote is never
     closed."""
-    count = 1
-    while True:
+    for count in range(1, _LONGEST_ROW + 1):
         found = lines.ahead(count)
-        if len(found) < count or count > _LONGEST_ROW:
-            fields, count = None, 1
+        if len(found) < count:
             break
         text = "".join(line.rstrip("\r") + "\n" for line in found)
         if text.count('"') % 2 == 0:
             try:
-                fields = next(csv.reader(text.splitlines(keepends=True)))
+                return next(csv.reader(text.splitlines(keepends=True))), count
             except csv.Error:
-                fields = None
-            break
-        count += 1
-    if skip:
-        lines.skip(count)
-    return fields, count
+                return None, count
+    return None, 1
 
 
 def _reason(fields: list[str] | None, wanted: int) -> str | None:

@@ -6,6 +6,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -68,17 +69,7 @@ class RunConfig(BaseModel):
     @classmethod
     def read(cls, path: str | Path) -> RunConfig:
         """From TOML or JSON. Raises InputError naming the file and the key."""
-        path = Path(path)
-        if path.suffix not in (".toml", ".json"):
-            raise InputError(f"configuration {path} is neither .toml nor .json, the two that are read")
-        try:
-            text = path.read_text()
-            record = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        except OSError as error:
-            raise InputError(f"configuration {path} cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise InputError(f"configuration {path} is not valid {path.suffix[1:]}: {error}") from error
-        return cls.of(record, f"configuration {path}")
+        return cls.of(read_configuration(path), f"configuration {path}")
 
     @classmethod
     def of(cls, record: object, where: str) -> RunConfig:
@@ -97,6 +88,20 @@ class RunConfig(BaseModel):
                     hint = f"it belongs in the table [model]: model.{key}"
                 raise InputError(f"{where}: there is no key '{key}'; {hint}") from error
             raise InputError(f"{where}, key '{key}': {first['msg']}") from error
+
+
+def read_configuration(path: str | Path) -> Any:
+    """What a TOML or JSON file holds. Raises InputError naming the file."""
+    path = Path(path)
+    if path.suffix not in (".toml", ".json"):
+        raise InputError(f"configuration {path} is neither .toml nor .json, the two that are read")
+    try:
+        text = path.read_text()
+        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise InputError(f"configuration {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"configuration {path} is not valid {path.suffix[1:].upper()}: {error}") from error
 
 
 def _keys() -> list[str]:

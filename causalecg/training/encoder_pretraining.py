@@ -167,14 +167,14 @@ def _ecg_table(cohort: Cohort, split: str, labels: list[str], config: RunConfig)
 
 def _texts(tables: Sequence[pd.DataFrame], labels: list[str], config: RunConfig) -> Tensor:
     """(texts, dim) vectors of the distinct sets of labels; the tables' codes are changed to their rows."""
-    told = [[", ".join(own) or "no finding" for own in table["answer"]] for table in tables]
-    names = sorted({text for column in told for text in column})
-    for table, column in zip(tables, told, strict=True):
-        table[_TEXT] = [names.index(text) for text in column]
+    sets = sorted({tuple(own) for table in tables for own in table["answer"]})
+    place = {own: row for row, own in enumerate(sets)}
+    for table in tables:
+        table[_TEXT] = [place[tuple(own)] for own in table["answer"]]
     if config.question_vectors is not None:
-        asked = with_question_vectors(pd.DataFrame({"question": names}), config.question_vectors)
+        texts = [", ".join(own) or "no finding" for own in sets]
+        asked = with_question_vectors(pd.DataFrame({"question": texts}), config.question_vectors)
         return torch.from_numpy(np.stack(list(asked[COLUMN])))
-    sets = [set(text.split(", ")) for text in names]
     return torch.tensor([[float(label in own) for label in labels] for own in sets])
 
 

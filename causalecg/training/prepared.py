@@ -15,7 +15,7 @@ from adjusters.contract import Batch, LossTerms, Objective, Stage
 from causalecg.errors import InputError
 from causalecg.training.arms import Arm
 from causalecg.training.config import RunConfig
-from causalecg.training.fitted import fit_arm
+from causalecg.training.fitted import Fitted, fit_arm
 from causalecg.training.rows import epoch_order, wanted
 from causalecg.training.scorers import Build, TrainedScorer, new_scorer, seed_of
 
@@ -60,7 +60,7 @@ class Prepared:
         stages: to be done in this order, each begun by :meth:`begin`.
     """
 
-    def __init__(self, arm: Arm, objective: Objective, fitted: Any, seed: int) -> None:
+    def __init__(self, arm: Arm, objective: Objective, fitted: Fitted, seed: int) -> None:
         self.arm, self.objective, self.seed = arm, objective, seed
         self.adjuster = fitted.adjuster
         self.stages: tuple[Stage, ...] = fitted.adjuster.stages()
@@ -119,19 +119,20 @@ class Prepared:
 
 
 class StageBatches(IterableDataset[dict[str, Any]]):
-    """Batches of one stage, an epoch at a time: ``positions`` (items,) int64 and ``progress`` within the epoch."""
+    """Batches of one stage, an epoch at a time: ``positions`` (items,) int64."""
 
     def __init__(self, prepared: Prepared, stage: Stage, size: int) -> None:
-        self.prepared, self.stage, self.size, self.epoch = prepared, stage, size, 0
+        self.prepared, self.stage, self.size = prepared, stage, size
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.order = self.prepared.order(self.stage, self.size, epoch)
 
     def __len__(self) -> int:
-        return len(self.prepared.order(self.stage, self.size, self.epoch))
+        return len(self.order)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for positions in self.prepared.order(self.stage, self.size, self.epoch):
+        for positions in self.order:
             yield {"positions": torch.from_numpy(np.asarray(positions, dtype=np.int64))}
 
 

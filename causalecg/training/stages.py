@@ -29,7 +29,6 @@ Every stage is a folder of its own, is resumed where it stopped, and is done onc
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -39,7 +38,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
 from causalecg.processes import processes
-from causalecg.training.config import RunConfig
+from causalecg.training.config import RunConfig, read_configuration
 
 RECORD = "stages.json"
 
@@ -69,12 +68,12 @@ _OWN = ("name", "task", "arm", "cohort")
 
 def has_stages(path: Path | None) -> bool:
     """Whether a configuration file names stages. InputError where it cannot be read."""
-    return path is not None and path.suffix == ".toml" and "stages" in _toml(path)
+    return path is not None and path.suffix == ".toml" and "stages" in read_configuration(path)
 
 
 def read_stages(path: Path) -> tuple[TrainingStage, ...]:
     """The stages of a TOML file. InputError, naming file, stage and key, for what is wrong in it."""
-    record = _toml(path)
+    record = read_configuration(path)
     listed = record.pop("stages")
     if not isinstance(listed, list) or not listed or not all(isinstance(one, dict) for one in listed):
         raise InputError(f"configuration {path}: stages are written as [[stages]] tables, and there must be one")
@@ -174,12 +173,3 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
         found[key] = _merged(found[key], value) if both else value
     return found
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"configuration {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"configuration {path} is not valid TOML: {error}") from error
