@@ -118,6 +118,15 @@ def test_the_last_logits_are_the_last_of_all(chat_llama, tmp_path, save_gpt2, ki
     assert torch.equal(same, hidden) and torch.equal(also, hidden)
 
 
+def test_the_head_is_given_contiguous_rows(chat_llama, batch) -> None:
+    """Of a strided view torch multiplies each row alone."""
+    model, seen = build(chat_llama), []
+    head = model.language_model.get_output_embeddings()
+    head.register_forward_hook(lambda _, given, __: seen.append((given[0].shape[1], given[0].is_contiguous())))
+    model(batch)
+    assert seen[0] == (1, True) and all(contiguous for _, contiguous in seen)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
