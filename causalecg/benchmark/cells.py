@@ -61,7 +61,9 @@ def run_cell(cell: Cell, plan: Plan) -> str:
     cohort = Cohort.open(plan.cohort)
     folder = plan.out / "scores" / cell.name
     run = train(cohort, cell.arm, plan.config, seed=cell.seed, out=plan.out / "runs" / cell.name, progress=False)
-    about = {"model": cell.name, "role": cell.role, "arm": cell.arm, "seed": cell.seed}
+    about: dict[str, Any] = {"model": cell.name, "role": cell.role, "arm": cell.arm, "seed": cell.seed}
+    if plan.config.held_out_topics:
+        about["held_out_topics"] = list(plan.config.held_out_topics)
     common: dict[str, Any] = {
         "run_id": cell.name,
         "run": about,

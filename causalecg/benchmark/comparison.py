@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from causalecg.audits.checks.zero_shot import of_held_out_topics
 from causalecg.audits.interventions import HELD_OUT, OPPOSITE, RANDOM
 from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.result import AuditResult
@@ -143,7 +144,7 @@ def summarise(cohort: Cohort, cells: Sequence[Cell], out: Path, *, seed: int = 0
             found = extra.arms({arm: values[asked] for arm, values in column.items()})
             for arm in arms:
                 whole = extra.interval(lambda m: m, found[arm]).as_dict()
-                rows[arm][name] = extra.share(found[arm]) if name == "follow_rate" else whole
+                rows[arm][name] = extra.share(found[arm]) if name in ("follow_rate", "zero_shot") else whole
                 if "none" in arms and arm != "none":
                     less = extra.interval(lambda a, b: a - b, found[arm], found["none"])
                     rows[arm][f"{name}_versus_none"] = less.as_dict()
@@ -186,9 +187,12 @@ def _gather(cells: Sequence[Cell], arms: list[str], seeds: list[int], out: Path)
                     # Shared by all runs of one seed of donors.
                     if not any(np.array_equal(codes, other) for other in before):
                         before.append(codes)
-    unbiased = gathered.get("test_unbiased")
-    if unbiased and "random_ecg_drop" in unbiased["extra"]:
-        gathered["test"]["extra"].pop("random_ecg_drop", None)
+    # One number of each: of the unbiased test where there is one.
+    for name in ("random_ecg_drop", "zero_shot"):
+        having = [split for split in ("test_unbiased", "test") if name in gathered.get(split, {"extra": {}})["extra"]]
+        for split, part in gathered.items():
+            if split not in having[:1]:
+                part["extra"].pop(name, None)
     return gathered
 
 
@@ -201,6 +205,8 @@ def _extras(outcomes: Outcomes, run: str) -> dict[str, np.ndarray]:
         found["follow_rate"] = outcomes.answers(run, OPPOSITE).follows
     if outcomes.has(run, HELD_OUT):
         found["wording_drop"] = intact.correct - outcomes.answers(run, HELD_OUT).correct
+    if (held_out := of_held_out_topics(outcomes, run)).any():
+        found["zero_shot"] = np.where(held_out, intact.correct, np.nan)
     return found
 
 
@@ -294,6 +300,7 @@ def print_comparison(comparison: dict[str, Any]) -> None:
         "random_ecg_drop": "random-ECG drop",
         "follow_rate": "follow rate",
         "wording_drop": "rewording drop",
+        "zero_shot": "topics held out",
         "recovery": "recovery",
     }
     shown = [key for key in columns if columns[key] and any(row.get(key) for row in comparison["arms"])]

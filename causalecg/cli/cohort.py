@@ -67,6 +67,9 @@ def register(app: typer.Typer) -> None:
         topics: Annotated[
             str, typer.Option(help="Comma-separated SCP codes; by default all with enough patients.")
         ] = "",
+        comparisons: Annotated[
+            bool, typer.Option("--comparisons", help="Ask of two patients' ECGs: what does the second newly show?")
+        ] = False,
         metadata: Metadata = "",
         rate: Rate = 100.0,
         seed: Seed = 0,
@@ -81,6 +84,7 @@ def register(app: typer.Typer) -> None:
             rho=rho,
             scale=severity,
             topics=_names(topics),
+            comparisons=comparisons,
             metadata=_names(metadata),
             rate_hz=rate,
             seed=seed,

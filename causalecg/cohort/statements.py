@@ -4,7 +4,8 @@ Unit: (ECG, topic t); the answer is whether the ECG has statement t. Severity is
 scale, cut. Units are kept with recorded probability so that in every split P(A = yes | t) = 1/2 and P(A = S | t) = p;
 the style of the wording is assigned by us, P(F = S) = q, and never sub-sampled. Then P(A = F) = rho, with
 (2p - 1)(2q - 1) = 2 rho - 1. :mod:`causalecg.benchmark.imposed` does it; what was done to every item stands in
-truth.parquet beside the items.
+truth.parquet beside the items. Of comparisons (:mod:`causalecg.cohort.comparisons`) the unit is a pair of two patients'
+ECGs, and its severity the maximum of both.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from causalecg.benchmark import dial
 from causalecg.benchmark.imposed import CELLS, answer_shares, assigned_style, keep_units, planned
 from causalecg.benchmark.truth import write_truth
 from causalecg.cohort.build import require_scales, selection, store_signals
+from causalecg.cohort.comparisons import paired
 from causalecg.cohort.metadata import require_fields, with_metadata
 from causalecg.cohort.ptbxl import read_ptbxl
 from causalecg.cohort.severity import SCALES, VERSION, severity
@@ -48,6 +50,7 @@ def statements_cohort(
     rho: float = 0.9,
     scale: str = "acuity",
     topics: Sequence[str] = (),
+    comparisons: bool = False,
     metadata: Sequence[str] = (),
     rate_hz: float = 100.0,
     seed: int = 0,
@@ -61,10 +64,12 @@ def statements_cohort(
         scale: severity scale that drives style and answer; both scales are columns.
         topics: SCP codes; by default every statement with enough patients in all four cells, without a positivity
             failure, and with ECGs for each cell in each split. The others are listed in ``skipped.csv``.
+        comparisons: ask of two patients' ECGs whether the second shows what the first does not.
         metadata: columns of the ECG table ("age", "sex") that every prompt tells before it asks.
 
     Splits: train, valid, test (60/12/28 % of patients, by hash), train_oracle, valid_oracle, test_unbiased (the same
-    with the style re-drawn), and test_natural: every topic asked of every test ECG, style re-drawn.
+    with the style re-drawn), and test_natural: every topic asked of every test ECG, style re-drawn (not of
+    comparisons, of which there is no natural number).
 
     Raises InputError for a rho out of range, an unknown topic, or one that cannot be asked.
     """
@@ -79,7 +84,7 @@ def statements_cohort(
     unknown = [code for code in asked if code not in source.statements.kin]
     if unknown:
         raise InputError(f"{', '.join(unknown)} is no SCP statement of {source.folder / 'scp_statements.csv'}")
-    streams = np.random.SeedSequence(seed).spawn(4)
+    streams = np.random.SeedSequence(seed).spawn(5)
     with waveforms(
         source,
         source.ecgs,
@@ -91,6 +96,8 @@ def statements_cohort(
     ) as read:
         ecgs = read.ecgs
         units = _units(ecgs, source, asked or sorted(set(source.statements.kin) - set(_NOT_ASKED)))
+        if comparisons:
+            units = paired(units, list(SCALES), np.random.default_rng(streams[4]))
         unfit = _unfit(units, scale, dial.symmetric(rho))
         _require_topics(units, unfit, asked, source)
         units = units[~units["topic_code"].isin(unfit)].reset_index(drop=True)
@@ -101,10 +108,12 @@ def statements_cohort(
         redrawn = np.random.default_rng(streams[2])
         wording = np.random.default_rng(streams[3])
         kept["wording"] = wording.choice(training_wordings(), len(kept))
-        natural = units[units["split"] == "test"].reset_index(drop=True)
+        natural = units[(units["split"] == "test") & (not comparisons)].reset_index(drop=True)
         natural["wording"] = wording.choice(training_wordings(), len(natural))
         natural["keep_probability"] = 1.0
-        words = wording_table({t: source.statements.description[t] for t in units["topic_code"].unique()})
+        words = wording_table(
+            {t: source.statements.description[t] for t in units["topic_code"].unique()}, comparisons=comparisons
+        )
         twin = {"train": "train_oracle", "valid": "valid_oracle", "test": "test_unbiased"}
         items = pd.concat(
             [
@@ -129,7 +138,7 @@ def statements_cohort(
             ecgs=ecgs.drop(columns=["fold", "low", "high"]),
             wordings=words,
             meta={
-                "name": f"PTB-XL statements, rho {rho}",
+                "name": f"PTB-XL statements{' compared' if comparisons else ''}, rho {rho}",
                 "severity_scales": {name: ["low", "high"] for name in [scale, *(s for s in SCALES if s != scale)]},
                 "severity_version": VERSION,
                 "roles": {"treatment": "style"},
@@ -150,8 +159,13 @@ def statements_cohort(
                     "cells": cells,
                     "seed": seed,
                 },
-                "selection": selection(source.ecgs, ecgs[ecgs["ecg_id"].isin(kept["ecg_id"])], source, list(SCALES)),
-                "made_with": {"command": "cohort statements", "metadata": list(metadata), "leads": list(LEADS)},
+                "selection": selection(source.ecgs, ecgs[ecgs["ecg_id"].isin(_asked_of(kept))], source, list(SCALES)),
+                "made_with": {
+                    "command": "cohort statements",
+                    **({"comparisons": True} if comparisons else {}),
+                    "metadata": list(metadata),
+                    "leads": list(LEADS),
+                },
             },
             skipped=pd.concat([source.skipped, read.skipped, _as_skipped(unfit)], ignore_index=True),
             write_signals=write_signals,
@@ -222,16 +236,18 @@ def _items(units: pd.DataFrame, style: np.ndarray, split: pd.Series, words: pd.D
     names = [STYLES[f] for f in style]
     wording = [f"{name}-{w:02d}" for name, w in zip(names, units["wording"], strict=True)]
     yes = units["answer_is_yes"].to_numpy()
+    ecgs, patients = _each(units, "ecg_id"), _each(units, "patient_id")
+    kind = "comparison_irrelevant-verify" if "first_ecg_id" in units.columns else "single-verify"
     return pd.DataFrame(
         {
-            "item_id": [f"{s}-{t}-{e}" for s, t, e in zip(split, units["topic_code"], units["ecg_id"], strict=True)],
+            "item_id": ["-".join([s, t, *ids]) for s, t, ids in zip(split, units["topic_code"], ecgs, strict=True)],
             "source": "PTB-XL statements",
             "split": split.to_numpy(),
-            "patient_ids": [[p] for p in units["patient_id"]],
-            "ecg_ids": [[e] for e in units["ecg_id"]],
-            "template_id": "single-verify-statement",
+            "patient_ids": patients,
+            "ecg_ids": ecgs,
+            "template_id": f"{kind}-statement",
             "question_id": units["topic_code"].to_numpy(),
-            "question_type": "single-verify",
+            "question_type": kind,
             "topic": units["topic"].to_numpy(),
             "style": names,
             "wording_id": wording,
@@ -241,9 +257,19 @@ def _items(units: pd.DataFrame, style: np.ndarray, split: pd.Series, words: pd.D
             "answer": [["yes"] if a else ["no"] for a in yes],
             "finding": yes.astype(np.int64),
             "keep_probability": units["keep_probability"].to_numpy(dtype=np.float64),
-            **{f"severity_{s}": units[f"severity_{s}"].to_numpy(dtype=np.int64) for s in SCALES},
+            **{name: units[name].to_numpy(dtype=np.int64) for name in units.columns if name.startswith("severity_")},
         }
     )
+
+
+def _each(units: pd.DataFrame, column: str) -> list[list[str]]:
+    """Of one ECG, or of the first and the second."""
+    names = [name for name in (f"first_{column}", column) if name in units.columns]
+    return [list(map(str, both)) for both in units[names].itertuples(index=False, name=None)]
+
+
+def _asked_of(units: pd.DataFrame) -> set[str]:
+    return {ecg for both in _each(units, "ecg_id") for ecg in both}
 
 
 def _truth(items: pd.DataFrame, scale: str, q: float, cells: list[dict[str, Any]]) -> pd.DataFrame:

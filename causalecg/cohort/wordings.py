@@ -16,6 +16,11 @@ _ASK = (
     "is {finding} present in this ECG?",
     "can {finding} be seen in this ECG?",
 )
+_COMPARE = (
+    "does the second ECG show {finding} where the first does not?",
+    "is {finding} present in the second ECG but not in the first?",
+    "can {finding} be seen in the second ECG and not in the first?",
+)
 _OPENINGS = {
     "calm": ("For the routine file,", "As part of a regular check,", "When there is time,", "For the record,"),
     "urgent": ("Urgent:", "Please answer at once:", "Emergency call,", "The patient is unstable:"),
@@ -25,12 +30,14 @@ _PER_STYLE = len(_ASK) * len(_OPENINGS["calm"])
 _HELD_OUT = (1, 6, 11)
 
 
-def render(style: str, wording: int, finding: str) -> str:
-    """The text of wording 0..11 of a style, about a finding. KeyError for an unknown style."""
+def render(style: str, wording: int, finding: str, *, comparison: bool = False) -> str:
+    """The text of wording 0..11 of a style, about a finding in one ECG, or new in the second of two. KeyError for an
+    unknown style."""
+    ask = _COMPARE if comparison else _ASK
     openings = _OPENINGS[style]
     if not 0 <= wording < _PER_STYLE:
         raise IndexError(f"style {style} has wordings 0..{_PER_STYLE - 1}, not {wording}")
-    return f"{openings[wording % len(openings)]} {_ASK[wording // len(openings)].format(finding=finding)}"
+    return f"{openings[wording % len(openings)]} {ask[wording // len(openings)].format(finding=finding)}"
 
 
 def training_wordings() -> list[int]:
@@ -38,11 +45,12 @@ def training_wordings() -> list[int]:
     return [w for w in range(_PER_STYLE) if w not in _HELD_OUT]
 
 
-def wording_table(questions: dict[str, str]) -> pd.DataFrame:
+def wording_table(questions: dict[str, str], *, comparisons: bool = False) -> pd.DataFrame:
     """All wordings of some canonical questions, in the schema's columns.
 
     Args:
         questions: question_id -> the finding asked about, as text.
+        comparisons: whether it is asked of two ECGs.
     """
     rows = [
         {
@@ -50,7 +58,7 @@ def wording_table(questions: dict[str, str]) -> pd.DataFrame:
             "wording_id": f"{style}-{wording:02d}",
             "style": style,
             "held_out": wording in _HELD_OUT,
-            "question": render(style, wording, finding),
+            "question": render(style, wording, finding, comparison=comparisons),
         }
         for question_id, finding in questions.items()
         for style in STYLES

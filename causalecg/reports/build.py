@@ -38,6 +38,7 @@ PANELS = {
     "random_ecg_drop": "drop with a random ECG",
     "follow_rate": "follow rate",
     "wording_drop": "drop when reworded",
+    "zero_shot": "accuracy, topics held out",
     "recovery": "recovery",
 }
 SENTENCES = {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from adjusters.contract import ContractError
+from causalecg.audits.score_set import ScoreSet
 from causalecg.benchmark.cells import Cell, finished_cells
 from causalecg.benchmark.cohort import simulate_cohort
 from causalecg.benchmark.compare import run_comparison
@@ -142,6 +143,29 @@ def test_a_comparison_resumes_and_reports(tmp_path) -> None:
         run_comparison(cohort, arms, 1, config.model_copy(update={"epochs": 2}), out, progress=False)
     with pytest.raises(InputError, match="distinct arms"):
         run_comparison(cohort, ("none", "none"), 1, config, out, progress=False)
+
+
+@pytest.mark.slow
+def test_topics_held_out_are_a_column_of_their_own(tmp_path) -> None:
+    folder = simulate_cohort(
+        tmp_path / "c", regime="R3", items=80, test_items=60, rate_hz=50, seconds=2, progress=False
+    )  # fmt: skip
+    cohort = Cohort.open(folder)
+    topic = str(cohort.items["topic"].iloc[0])
+    model = ModelConfig(
+        encoder_options={"widths": [8, 16]},
+        embedded=EmbeddedLanguageModel(hidden=16, layers=1, heads=2, vocabulary=260),
+    )
+    config = RunConfig(model=model, epochs=1, held_out_topics=(topic,))
+    cells = run_comparison(cohort, ["none"], 1, config, tmp_path / "out", audit_items=20, progress=False)
+    _, record = report_comparison(cohort, cells, tmp_path / "out")
+    asked = cohort.split("test_unbiased").query("topic == @topic")
+    scores = ScoreSet.open(tmp_path / "out" / "scores" / "none-seed0").scores.query("intervention == 'intact'")
+    given = scores.set_index("item_id")["answer_given"].loc[asked["item_id"]]
+    right = [set(a) == set(b) for a, b in zip(given, asked["answer"], strict=True)]
+    assert 0 < len(asked) < 60 and record["items"]["zero_shot"] == len(asked)
+    assert record["arms"][0]["zero_shot"]["estimate"] == pytest.approx(np.mean(right))
+    assert "topics held out" in (tmp_path / "out" / "report" / "report.html").read_text()
 
 
 def test_an_arm_that_cannot_work_is_refused_before_any_is_trained(tmp_path) -> None:

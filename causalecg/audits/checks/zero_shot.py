@@ -6,6 +6,7 @@ import numpy as np
 
 from causalecg.audits.audit import Audit, Finding, Look, NotAssessed, described, difference
 from causalecg.audits.interventions import OPPOSITE
+from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.verdicts import above, few_clusters
 
 
@@ -17,7 +18,7 @@ def zero_shot(look: Look) -> Finding:
     A language model trained from scratch has never seen a held-out topic's words: chance is what it can do.
     """
     outcomes = look.outcomes
-    held_out = _held_out(look)
+    held_out = of_held_out_topics(outcomes, look.run_id)
     mine = look.answers("intact")
     asked = mine.asked & held_out
     if not asked.any():
@@ -57,10 +58,10 @@ def zero_shot(look: Look) -> Finding:
     )
 
 
-def _held_out(look: Look) -> np.ndarray:
-    """(items,) bool."""
-    items = look.outcomes.items
-    found = items["topic"].isin(list(look.outcomes.score_set.runs[look.run_id].get("held_out_topics") or []))
+def of_held_out_topics(outcomes: Outcomes, run_id: str) -> np.ndarray:
+    """(items,) bool: about a topic that the run never asked about in training."""
+    items = outcomes.items
+    found = items["topic"].isin(list(outcomes.score_set.runs[run_id].get("held_out_topics") or []))
     if "zero_shot" in items.columns:
         found = found | items["zero_shot"].fillna(False).astype(bool)
     return found.to_numpy()
