@@ -44,7 +44,7 @@ def _joined(rows: pd.DataFrame, places: np.ndarray, scales: Sequence[str]) -> pd
     levels: dict[str, pd.Series] = {}
     for scale in scales:
         name = f"severity_{scale}"
-        levels |= {name: np.maximum(first[name], second[name]), f"{name}_1": first[name], f"{name}_2": second[name]}
+        levels |= {name: first[name].clip(lower=second[name]), f"{name}_1": first[name], f"{name}_2": second[name]}
     return second.assign(
         first_ecg_id=first["ecg_id"],
         first_patient_id=first["patient_id"],
