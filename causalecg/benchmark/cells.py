@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from causalecg.errors import InputError
+
 if TYPE_CHECKING:
     from causalecg.training.config import RunConfig
 
@@ -51,6 +53,18 @@ class Plan:
     audit_items: int
 
 
+def config_of(cell: Cell, config: RunConfig) -> RunConfig:
+    """Of one cell: where ``model.start`` is the folder of a comparison, it begins with that one's run of the same arm
+    and seed. InputError where that is not there."""
+    start = config.model.start
+    if start is None or not (Path(start) / "compare.json").is_file():
+        return config
+    run = Path(start).resolve() / "runs" / cell.name
+    if not (run / "model").is_dir():
+        raise InputError(f"model.start: the comparison in {start} has no finished run {cell.name} to begin with")
+    return config.model_copy(update={"model": config.model.model_copy(update={"start": str(run)})})
+
+
 def run_cell(cell: Cell, plan: Plan) -> str:
     """Train and score one cell, going on from wherever an earlier attempt stopped. Returns the cell's name."""
     from causalecg.audits.interventions import DEFAULT_SUITE, RANDOM
@@ -60,7 +74,7 @@ def run_cell(cell: Cell, plan: Plan) -> str:
 
     cohort = Cohort.open(plan.cohort)
     folder = plan.out / "scores" / cell.name
-    run = train(cohort, cell.arm, plan.config, seed=cell.seed, out=plan.out / "runs" / cell.name, progress=False)
+    run = train(cohort, cell.arm, config_of(cell, plan.config), seed=cell.seed, out=plan.out / "runs" / cell.name, progress=False)
     about: dict[str, Any] = {"model": cell.name, "role": cell.role, "arm": cell.arm, "seed": cell.seed}
     if plan.config.held_out_topics:
         about["held_out_topics"] = list(plan.config.held_out_topics)

@@ -8,7 +8,7 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from causalecg.benchmark.cells import DONE, Cell, Plan, run_cell
+from causalecg.benchmark.cells import DONE, Cell, Plan, config_of, run_cell
 from causalecg.benchmark.workers import worker_pool
 from causalecg.errors import InputError
 
@@ -53,10 +53,12 @@ def run_comparison(
     plan = Plan(cohort.path.resolve(), out.resolve(), config, splits, audit_items)
     for arm in parsed:
         check_arm(cohort, arm, config)
-    _claim(out, cohort, config, audit_items, names)
     # Seeds outermost: a stopped comparison has complete seeds rather than complete arms.
     cells = [Cell(name, seed) for seed in range(seeds) for name in names]
     todo = [cell for cell in cells if not (out / "scores" / cell.name / DONE).exists()]
+    for cell in todo:
+        config_of(cell, config)
+    _claim(out, cohort, config, audit_items, names)
     _run_all(todo, plan, processes, progress)
     return cells
 

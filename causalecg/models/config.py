@@ -59,7 +59,8 @@ class ModelConfig(BaseModel):
             is not the language model stay in single precision.
         chat: ask in the language model's own chat template, which then stands for the answer cue.
         start: folder of a saved model, a run or a pre-trained encoder; parts that are in it begin with its weights, and
-            an embedded language model has its tokenizer.
+            an embedded language model has its tokenizer. In a comparison also the folder of another one, of which each
+            arm and seed begins with its own run.
         train_encoder: whether the encoder's weights are updated.
         answer_cue: text between the ECG and the answer.
         length_normalisation: candidate log-likelihoods are the "sum" or the "mean" over their tokens.

@@ -139,6 +139,13 @@ def test_a_comparison_resumes_and_reports(tmp_path) -> None:
     assert record["seeds"] == [0, 1]
     text = page.read_text()
     assert "Balance of the confounder" in text and "25 mm/s" in text
+    further = config.model_copy(update={"model": model.model_copy(update={"start": str(out)})})
+    with pytest.raises(InputError, match="has no finished run none-seed2"):
+        run_comparison(cohort, ("none",), 3, further, tmp_path / "after", progress=False)
+    assert not (tmp_path / "after").exists()
+    run_comparison(cohort, ("ipw",), 1, further, tmp_path / "after", audit_items=30, progress=False)
+    started = json.loads((tmp_path / "after" / "runs" / "ipw-seed0" / "config.json").read_text())["model"]["start"]
+    assert started == str((out / "runs" / "ipw-seed0").resolve())
     with pytest.raises(InputError, match="comparison with another configuration"):
         run_comparison(cohort, arms, 1, config.model_copy(update={"epochs": 2}), out, progress=False)
     with pytest.raises(InputError, match="distinct arms"):

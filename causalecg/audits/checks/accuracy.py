@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import pandas as pd
 
 from causalecg.audits.audit import Audit, Finding, Look, difference
 from causalecg.audits.score_set import ScoreSet
@@ -90,6 +91,32 @@ def accuracy_by_split(
                 boot = outcomes.bootstrap(mine.asked, seed=seed, replicates=replicates)
                 splits[split] = boot.means(mine.correct[mine.asked]).share(0)
     return found
+
+
+def accuracy_by_type(
+    score_set: ScoreSet, runs: Iterable[str], *, split: str, seed: int, replicates: int = REPLICATES
+) -> pd.DataFrame:
+    """Exact-match accuracy per ``question_type``: one row per type and run, and the majority answer per template first.
+
+    Columns question_type, who, items, patients, accuracy, low, high; a last type, "all", has all items. Items of a run
+    that were not asked of it are left out. Raises InputError for a split without items.
+    """
+    outcomes = score_set.outcomes(split)
+    types = outcomes.items["question_type"].astype(str).to_numpy()
+    rows = []
+    for kind in [*sorted(set(types)), "all"]:
+        mine = (types == kind) | (kind == "all")
+        sides = [("majority answer per template", mine, outcomes.majority())]
+        for name in runs:
+            answers = outcomes.answers(name, "intact")
+            sides.append((name, mine & answers.asked, answers.correct))
+        for who, asked, correct in sides:
+            if asked.any():
+                boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
+                found = boot.means(correct[asked]).share(0)
+                row = {"question_type": kind, "who": who, "items": int(asked.sum()), "patients": boot.own}
+                rows.append(row | {"accuracy": found.estimate, "low": found.low, "high": found.high})
+    return pd.DataFrame(rows)
 
 
 def _row(
