@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from causalecg.training.sharding import share_of
+
 KEEP = 2
 
 
@@ -50,10 +52,13 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, prefix: str, tensors: dict[str, Tensor]) -> None:
-    """Put back what :func:`flatten_optimizer` took."""
+    """Put back what :func:`flatten_optimizer` took, whole or of shares."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith(prefix):
             index, name = key.removeprefix(prefix).split(".")
-            state.setdefault(int(index), {})[name] = value
+            of = parameters[int(index)]
+            # A count of steps is whole; moments are shared out like their parameter.
+            state.setdefault(int(index), {})[name] = share_of(value, of) if value.shape == of.shape else value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

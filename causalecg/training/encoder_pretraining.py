@@ -31,6 +31,7 @@ from causalecg.training.progress import training_bar
 from causalecg.training.question_vectors import COLUMN, with_question_vectors
 from causalecg.training.rows import Rows
 from causalecg.training.scorers import seed_of
+from causalecg.training.sharding import check_launch
 from causalecg.training.tables import refuse_test_rows, rows_of
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def pretrain_encoder(
 
     out = Path(out)
     about = {"task": task, "seed": seed, "cohort_hash": cohort.hash, "config": config.model_dump(mode="json")}
+    check_launch()
     with processes().main_process_first():
         done = _claimed(out, about)
     if done:

@@ -6,14 +6,16 @@ run continues byte for byte. Modules whose every parameter is frozen stay in eva
 
 Under ``accelerate launch`` with several processes every batch is dealt out over them (or, where the objective is not
 ``per_item``, computed whole by each), and the gradient is that of the whole batch; validation and what stages want are
-computed by each process, and files are written by the first.
+computed by each process, and files are written by the first. Under FSDP each keeps a share of what is trained
+(:mod:`causalecg.training.sharding`); checkpoints are whole all the same, and any number of processes goes on with them.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from torch import Tensor, nn
 from adjusters.contract import Adjuster, Batch, LossTerms, Objective, Stage, clearly_lower
 from causalecg.errors import InputError
 from causalecg.processes import on_processors
-from causalecg.training import checkpoint
+from causalecg.training import checkpoint, sharding
 from causalecg.training.config import RunConfig
 from causalecg.training.rows import Rows, epoch_order, mixed, wanted
 
@@ -54,10 +56,12 @@ class _Losses(nn.Module):
     def __init__(self, objective: Objective) -> None:
         super().__init__()
         self.objective = objective
+        self.shares: sharding.Shares | None = None
 
     def forward(self, batch: Batch, part: str, progress: float) -> tuple[Tensor, Tensor]:
         terms = self.objective.loss(batch, part, progress=progress)
-        return terms.total, terms.per_item
+        total = terms.total if self.shares is None else self.shares.joined(terms.total)
+        return total, terms.per_item
 
 
 class Loop:
@@ -95,9 +99,17 @@ class Loop:
         self.rows = {"train": train, "validation": valid}
         self.folder, self.report = folder, report
         self.frozen = {n for n, p in objective.named_parameters(remove_duplicate=False) if not p.requires_grad}
+        self.shares: sharding.Shares | None = None
+        losses = _Losses(objective)
+        if not sharding.is_asked_for():
+            self.model: nn.Module = self.accelerator.prepare(losses)
+        elif self.accelerator.num_processes > 1:
+            self.shares = losses.shares = sharding.Shares(losses, self.accelerator.device)
+            self.model = losses
+        else:  # there is nobody to share with
+            self.model = losses.to(self.accelerator.device)
         restarts = any(stage.init == "restart" for stage in adjuster.stages())
         self.initial = {name: value.detach().clone() for name, value in self._state().items()} if restarts else {}
-        self.model = self.accelerator.prepare(_Losses(objective))
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.best: dict[str, Tensor] | None = None
         #: (rows,) weighted validation losses of the state that a stage with ``keep_best`` began with.
@@ -122,6 +134,8 @@ class Loop:
                 self.at = Position(stage=self.at.stage + 1, logged=self.at.logged)
                 self.best = self.began = None
                 self._save()
+        if self.shares is not None:
+            self.shares.end()
         self.objective.eval()
 
     def _train(self, stage: Stage) -> None:
@@ -212,7 +226,7 @@ class Loop:
             finally:
                 for parameter in others:
                     parameter.requires_grad_(True)
-            self.accelerator.clip_grad_norm_(mine, self.config.clip_norm)
+            self._clip(mine)
             optimizer = self.optimizers[part]
             for group in optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * schedule(progress, self.config.warmup)
@@ -221,10 +235,29 @@ class Loop:
             terms[part] = LossTerms(whole, per_item.detach()[: len(mine_only)])
             self.at.running.setdefault(part, []).append(float(whole))
         with torch.no_grad():
-            if len(shards) > 1 and type(self.objective).after_step is not Objective.after_step:
+            follows = type(self.objective).after_step is not Objective.after_step
+            if len(shards) > 1 and follows:
                 batch = rows(np.concatenate(shards)).to(self.accelerator.device)
                 terms = {p: LossTerms(t.total, self._gathered(t.per_item, shards)) for p, t in terms.items()}
-            self.objective.after_step(batch, terms)
+            if follows:
+                with self._whole():
+                    self.objective.after_step(batch, terms)
+
+    def _clip(self, mine: list[nn.Parameter]) -> None:
+        if self.shares is None:
+            self.accelerator.clip_grad_norm_(mine, self.config.clip_norm)
+        else:
+            self.shares.reduce_apart()
+            sharding.clip(mine, self.config.clip_norm)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """The objective's weights are all there, outside a step."""
+        if self.shares is None:
+            yield
+        else:
+            with self.shares.whole():
+                yield
 
     def _others(self, mine: list[nn.Parameter]) -> list[nn.Parameter]:
         own = set(map(id, mine))
@@ -261,18 +294,20 @@ class Loop:
 
     def _begin(self, stage: Stage) -> None:
         torch.manual_seed(mixed(self.seed, self.at.stage, BEFORE))
-        given = wanted(self.objective, stage, self.rows[stage.split], self.accelerator.device)
+        with self._whole():
+            given = wanted(self.objective, stage, self.rows[stage.split], self.accelerator.device)
         if stage.init == "restart":
             _put_back(self.objective, self.initial)
         if stage.reset_optimizer or stage.init == "restart":
             self.optimizers = {}
-        self.objective.begin(stage, *given)
+        with self._whole():
+            self.objective.begin(stage, *given)
 
     def _validation_losses(self) -> Tensor:
         """(rows,) float64 losses times weights of mean one, the same order at every call."""
         losses, weights = [], []
         self.objective.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self._whole():
             for batch in self.rows["validation"].in_order():
                 batch = batch.to(self.accelerator.device)
                 losses.append(self.objective.validation_loss(batch).double().cpu())
@@ -286,7 +321,7 @@ class Loop:
         return {name: value for name, value in self.objective.state_dict().items() if name not in self.frozen}
 
     def _save(self) -> None:
-        if not self.accelerator.is_main_process:
+        if self.shares is None and not self.accelerator.is_main_process:
             return
         tensors = {f"state/{name}": value for name, value in self._state().items()}
         if self.best is not None:
@@ -295,6 +330,10 @@ class Loop:
             tensors["began"] = self.began
         for part, optimizer in self.optimizers.items():
             tensors |= checkpoint.flatten_optimizer(optimizer, f"optimizer/{part}/")
+        if self.shares is not None:
+            tensors = self.shares.gathered(tensors)
+            if not self.accelerator.is_main_process:
+                return
         about = {**vars(self.at), "optimizers": sorted(self.optimizers), "saved": self.saved + 1}
         self.saved += 1
         checkpoint.save(self.folder / "checkpoint", self.saved, tensors, about)
@@ -371,7 +410,7 @@ def _put_back(objective: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, value in tensors.items():
             if name in sized and sized[name].shape == value.shape:
-                sized[name].copy_(value)
+                sized[name].copy_(sharding.share_of(value, sized[name]))
                 continue
             owner, _, own = name.rpartition(".")
             modules[owner].register_buffer(own, value.clone())

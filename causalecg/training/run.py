@@ -28,6 +28,7 @@ from causalecg.training.fitted import fit_arm, graph_of
 from causalecg.training.loop import Loop, restore
 from causalecg.training.progress import training_bar
 from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, seed_of
+from causalecg.training.sharding import check_launch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,6 +78,7 @@ def train(
         "cohort_hash": cohort.hash,
         "scorer": "composite" if scorer is None else _name_of(scorer),
     }
+    check_launch()
     taking_part = processes()
     fresh = not (out / "run.json").exists()
     taking_part.wait_for_everyone()
