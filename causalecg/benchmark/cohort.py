@@ -9,9 +9,7 @@ ECG and one item per patient and split. What training must not know goes to :mod
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +33,7 @@ from causalecg.cohort.signals import LEADS, SignalWriter, to_microvolts
 from causalecg.cohort.simulate import INFERIOR_ST, draw_parameters, render
 from causalecg.cohort.store import require_new, write_cohort
 from causalecg.errors import InputError
+from causalecg.ordered import in_order
 
 #: ST amount in lead II, mV: midpoint between the two classes, and their distance.
 ST_MIDPOINT, ST_DISTANCE = 0.05, 0.20
@@ -335,11 +334,5 @@ def _render(job: _Job) -> np.ndarray:
 def _rendered(jobs: list[_Job], processes: int, progress: bool) -> Iterator[np.ndarray]:
     from rich.progress import track
 
-    def bar(results: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        return iter(track(results, "rendering ECGs", total=len(jobs), disable=not progress, transient=True))
-
-    if processes == 1:
-        yield from bar(map(_render, jobs))
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from bar(pool.map(_render, jobs))
+    chunks = in_order(_render, jobs, processes)
+    yield from track(chunks, "rendering ECGs", total=len(jobs), disable=not progress, transient=True)

@@ -42,7 +42,11 @@ class TableBatches:
         self.cohort, self.table = cohort, table
         self.kinds = table["kind"].to_numpy()
         self._questions, self._metadata = prompts(table)
-        self._candidates = [tuple(names) for names in table["candidates"]]
+        # Few sets of candidates are asked about, in any number of items.
+        sets: dict[tuple[str, ...], int] = {}
+        numbers = (sets.setdefault(tuple(names), len(sets)) for names in table["candidates"])
+        self._asked = np.fromiter(numbers, dtype=np.int64, count=len(table))
+        self._candidates = list(sets)
         self._ecg_row = np.full((len(table), 2), -1, dtype=np.int64)
         rows = cohort.ecg_rows
         for i, ids in enumerate(table["ecg_ids"]):
@@ -51,17 +55,19 @@ class TableBatches:
                     raise InputError(f"item {table['item_id'].iloc[i]} names ECG {ecg_id}, which the cohort lacks")
                 self._ecg_row[i, j] = rows[ecg_id]
         width = max(map(len, self._candidates), default=1)
-        self._ids = np.full((len(table), width), -1, dtype=np.int64)
+        self._ids = np.full((len(sets), width), -1, dtype=np.int64)
         self._answer = np.zeros((len(table), width), dtype=bool)
         vocabulary = {**cohort.answer_vocabulary}
         vocabulary.update((name, len(vocabulary) + i) for i, name in enumerate(further_answers))
-        for i, (names, answer) in enumerate(zip(self._candidates, table["answer"], strict=True)):
-            true = set(answer)
+        for k, names in enumerate(self._candidates):
             for j, name in enumerate(names):
                 if name not in vocabulary:
-                    item = table["item_id"].iloc[i]
+                    item = table["item_id"].iloc[int(np.argmax(self._asked == k))]
                     raise InputError(f"candidate '{name}' of item {item} is not in the answer vocabulary")
-                self._ids[i, j] = vocabulary[name]
+                self._ids[k, j] = vocabulary[name]
+        for i, (k, answer) in enumerate(zip(self._asked, table["answer"], strict=True)):
+            true = set(answer)
+            for j, name in enumerate(self._candidates[k]):
                 self._answer[i, j] = name in true
         self._topics = tuple(map(str, table["topic"])) if "topic" in table.columns else ()
         self._columns = {name: np.ascontiguousarray(table[name].to_numpy()) for name in columns}
@@ -81,7 +87,8 @@ class TableBatches:
         ecg = np.zeros((len(at), 2, len(signals.leads), signals.samples), dtype=np.float32)
         if present.any():
             ecg[present] = signals.read(ecg_row[present])
-        candidates = tuple(self._candidates[i] for i in at)
+        asked = self._asked[at]
+        candidates = tuple(self._candidates[k] for k in asked)
         width = max(map(len, candidates))
         extra = {name: torch.from_numpy(values[at]) for name, values in self._columns.items()}
         return Batch(
@@ -90,7 +97,7 @@ class TableBatches:
             ecg_present=torch.from_numpy(present),
             question=tuple(self._questions[i] for i in at),
             candidates=candidates,
-            candidate_ids=torch.from_numpy(self._ids[at, :width]),
+            candidate_ids=torch.from_numpy(self._ids[asked, :width]),
             answer=torch.from_numpy(self._answer[at, :width]),
             kind=cast(Kind, kinds.pop()),
             columns={**extra, "ecg_row": torch.from_numpy(ecg_row)},

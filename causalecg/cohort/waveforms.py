@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ import pandas as pd
 from causalecg.cohort.signals import LEADS, clean_record, to_microvolts
 from causalecg.cohort.source import EcgSource
 from causalecg.errors import InputError
+from causalecg.ordered import in_order
 
 _CHUNK = 250
 
@@ -82,11 +81,8 @@ def _read_all(
 ) -> Iterator[tuple[np.ndarray, list[list[str] | str]]]:
     from rich.progress import track
 
-    if processes == 1:
-        yield from track(map(_read_chunk, jobs), "reading ECGs", total=len(jobs), disable=not progress)
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from track(pool.map(_read_chunk, jobs), "reading ECGs", total=len(jobs), disable=not progress)
+    chunks = in_order(_read_chunk, jobs, processes)
+    yield from track(chunks, "reading ECGs", total=len(jobs), disable=not progress)
 
 
 def _read_chunk(job: _Job) -> tuple[np.ndarray, list[list[str] | str]]:
