@@ -193,9 +193,8 @@ def main() -> None:
         for key, label in labels.items():
             kept, peak = found[key]
             print(f"{label:24} kept {kept / given.items:7.0f} bytes an item, peak {peak / given.items:7.0f}")
-        print(
-            f"{'40 batches of 256':24} kept {found['read'][0] / MEGABYTE:7.0f} MB, peak {found['read'][1] / MEGABYTE:7.0f} MB"
-        )
+        kept, peak = found["read"]
+        print(f"{'40 batches of 256':24} kept {kept / MEGABYTE:7.0f} MB, peak {peak / MEGABYTE:7.0f} MB")
         kept, peak, size = asked("build", folder)
         print(
             f"{'a store built':24} kept {kept / MEGABYTE:7.0f} MB, peak {peak / MEGABYTE:7.0f} MB, "

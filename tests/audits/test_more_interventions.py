@@ -214,12 +214,15 @@ def test_two_processes_score_every_row_once(cohort: Cohort, tmp_path, monkeypatc
         "    return batch.ecg[:, 0, 0, :2].masked_fill(batch.padding, float('-inf'))\n"
         "scoring.score(scorer, Cohort.open(sys.argv[1]), split='test', run_id='m', out=sys.argv[2], severity='simulated',\n"
         "              progress=False)\n"
+        "import accelerate\n"
+        "state = accelerate.PartialState()\n"
+        "print(f'process {state.process_index} of {state.num_processes}')\n"
     )
     launch = [
         sys.executable,
         "-m",
         "accelerate.commands.launch",
-        "--cpu",
+        "--multi_gpu",  # with --cpu, accelerate without MPI starts one process
         "--num_processes",
         "2",
         "--num_machines",
@@ -228,9 +231,10 @@ def test_two_processes_score_every_row_once(cohort: Cohort, tmp_path, monkeypatc
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     several = subprocess.run(
         [*launch, str(script), str(cohort.path), str(tmp_path / "two")], capture_output=True, text=True, timeout=250,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
     )  # fmt: skip
     assert several.returncode == 0, several.stderr[-2000:]
+    assert all(f"process {number} of 2" in several.stdout for number in (0, 1))
     subprocess.run([sys.executable, str(script), str(cohort.path), str(tmp_path / "one")], check=True, timeout=200)
     one, two = (ScoreSet.open(tmp_path / name) for name in ("one", "two"))
     keys = ["intervention", "draw", "item_id"]
