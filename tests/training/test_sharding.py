@@ -24,9 +24,9 @@ from causalecg.training.run import train
 CONFIGURATIONS = Path(__file__).parents[2] / "examples" / "configs" / "accelerate"
 LAUNCHED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "NO_WRAP"}
 #: learned_mixin has a scalar parameter; jtt starts its second stage afresh; lff trains two parts in turn and counts
-#: after each step. The last is interrupted.
+#: after each step. The last is interrupted besides.
 ARMS = ("learned_mixin", "jtt", "lff")
-STOPS_AT, CHECKPOINTS = 6, 4
+STOPS_AT, CHECKPOINTS = 3, 2
 
 SCRIPT = """
 import sys
@@ -142,7 +142,7 @@ def test_parameters_that_a_loss_reaches() -> None:
 def test_two_processes_with_shares_train_save_and_resume_what_one_does(cohort, config, tmp_path, monkeypatch) -> None:
     settings = tmp_path / "config.json"
     frozen = config.model.model_copy(update={"train_encoder": False})
-    changes = {"batch_size": 33, "epochs": 1, "checkpoint_steps": CHECKPOINTS, "clip_norm": 0.5, "model": frozen}
+    changes = {"batch_size": 77, "epochs": 1, "checkpoint_steps": CHECKPOINTS, "clip_norm": 0.5, "model": frozen}
     config = config.model_copy(update=changes)
     settings.write_text(json.dumps(config.model_dump(mode="json")))
     (tmp_path / "script.py").write_text(SCRIPT)
