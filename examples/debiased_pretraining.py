@@ -131,8 +131,8 @@ for run in tuned.values():
 #
 # Each entry is a mean over seeds with its 95 % interval, over seeds and patients together.
 #
-# - **adversarial wording**: accuracy lost when the question is put in words of the other style that training never used;
-# - **random ECG**: accuracy lost with another patient's ECG, of a model that needs the ECG; and the *follow rate*, the
+# - **adversarial wording**: accuracy when the question is put in words of the other style that training never used;
+# - **random ECG**: accuracy with a random other patient's ECG (chance is .5), and the *follow rate*, the
 #   share of answers that become the donor's when the donor's true answer is the opposite;
 # - **zero-shot**: accuracy on topics that no stage asked about (half of the answers are "yes");
 # - **two ECGs**: accuracy on comparisons, and the share of answers that change with each of the two.

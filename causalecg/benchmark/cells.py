@@ -74,7 +74,14 @@ def run_cell(cell: Cell, plan: Plan) -> str:
 
     cohort = Cohort.open(plan.cohort)
     folder = plan.out / "scores" / cell.name
-    run = train(cohort, cell.arm, config_of(cell, plan.config), seed=cell.seed, out=plan.out / "runs" / cell.name, progress=False)
+    run = train(
+        cohort,
+        cell.arm,
+        config_of(cell, plan.config),
+        seed=cell.seed,
+        out=plan.out / "runs" / cell.name,
+        progress=False,
+    )
     about: dict[str, Any] = {"model": cell.name, "role": cell.role, "arm": cell.arm, "seed": cell.seed}
     if plan.config.held_out_topics:
         about["held_out_topics"] = list(plan.config.held_out_topics)
