@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from causalecg.benchmark.cells import DONE, Cell, Plan, config_of, run_cell
 from causalecg.benchmark.workers import worker_pool
 from causalecg.errors import InputError
+from causalecg.records import read_record, require_room, write_record
 
 if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
@@ -73,25 +73,17 @@ def _claim(out: Path, cohort: Cohort, config: RunConfig, audit_items: int, arms:
     }
     path = out / "compare.json"
     if path.exists():
-        found = json.loads(path.read_text())
+        found = read_record(path)
         same = {key: found.get(key) == value for key, value in record.items()}
         same["config"] = config.same_as(found.get("config"))
         differs = [key for key, agrees in same.items() if not agrees]
         if differs:
             what = {"cohort_hash": "cohort", "config": "configuration", "audit_items": "number of audited items"}
             raise InputError(f"{out} holds a comparison with another {what[differs[0]]}; choose another --out")
-        _write(path, {**found, "arms": list(dict.fromkeys([*found.get("arms", []), *arms]))})
+        write_record(path, {**found, "arms": list(dict.fromkeys([*found.get("arms", []), *arms]))})
         return
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty and holds no comparison; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    _write(path, {**record, "arms": list(arms)})
-
-
-def _write(path: Path, record: dict[str, object]) -> None:
-    partial = path.with_name(".compare.json.partial")
-    partial.write_text(json.dumps(record, indent=2) + "\n")
-    partial.replace(path)
+    require_room(out, "comparison")
+    write_record(path, {**record, "arms": list(arms)})
 
 
 def _run_all(cells: Sequence[Cell], plan: Plan, processes: int, progress: bool) -> None:

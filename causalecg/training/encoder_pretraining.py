@@ -8,7 +8,6 @@ ECGs of the training items; those of test patients are refused.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from adjusters.none import NoAdjustment
 from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
 from causalecg.processes import processes
+from causalecg.records import read_record, require_room, write_record
 from causalecg.training.config import RunConfig
 from causalecg.training.loop import Loop
 from causalecg.training.progress import training_bar
@@ -100,8 +100,8 @@ def pretrain_encoder(
         state = {f"encoder.{name}": value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
         save_file(state, out / "model.safetensors")
         saved = {"config": config.model.model_dump(mode="json"), "leads": leads, "tied": {}, "labels": labels}
-        (out / "config.json").write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n")
-        (out / "pretraining.json").write_text(json.dumps({**about, "status": "done"}, indent=2, sort_keys=True) + "\n")
+        write_record(out / "config.json", saved)
+        write_record(out / "pretraining.json", {**about, "status": "done"})
         shutil.rmtree(out / "checkpoint", ignore_errors=True)
     return out
 
@@ -110,20 +110,15 @@ def _claimed(out: Path, about: dict[str, Any]) -> bool:
     """Whether it is done already. InputError where the folder is of something else."""
     path = out / "pretraining.json"
     if path.exists():
-        try:
-            found = json.loads(path.read_text())
-        except ValueError as error:
-            raise InputError(f"{path} is damaged; remove the folder and train again") from error
+        found = read_record(path)
         differs = [name for name, value in about.items() if found.get(name) != value]
         if differs:
             raise InputError(
                 f"{out} holds an encoder with another {differs[0].replace('_', ' ')}; choose another --out"
             )
         return bool(found.get("status") == "done")
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty and holds no encoder; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**about, "status": "training"}, indent=2, sort_keys=True) + "\n")
+    require_room(out, "encoder")
+    write_record(path, {**about, "status": "training"})
     return False
 
 

@@ -5,7 +5,6 @@ config.json  run.json  metrics.jsonl  adjuster.json  balance.parquet  model/  ob
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from causalecg import __version__
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 from causalecg.processes import processes
+from causalecg.records import read_record, require_room, write_record
 from causalecg.training.arms import Arm
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import fit_arm, graph_of
@@ -257,7 +257,7 @@ def _finish(out: Path, objective: Objective, found: Adjuster, table: pd.DataFram
     balance = found.balance(table)
     if balance is not None:
         balance.to_parquet(out / "balance.parquet", index=False)
-    _write(out / "run.json", {**record, "status": "done"})
+    write_record(out / "run.json", {**record, "status": "done"})
     shutil.rmtree(out / "checkpoint", ignore_errors=True)
 
 
@@ -273,35 +273,24 @@ def _claim(out: Path, about: dict[str, Any], config: RunConfig) -> dict[str, Any
         if differs:
             raise InputError(f"{out} holds a run with another {differs[0].replace('_', ' ')}; choose another --out")
         return found
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty and holds no run; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
+    require_room(out, "run")
     record = {**about, "versions": versions(), "status": "training"}
-    _write(out / "config.json", config.model_dump(mode="json"))
-    _write(path, record)
+    write_record(out / "config.json", config.model_dump(mode="json"))
+    write_record(path, record)
     return record
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
     """``run.json``. InputError where it is damaged."""
-    try:
-        found = json.loads((folder / "run.json").read_text())
-        if {"arm", "seed", "status", "cohort_hash"} <= found.keys():
-            return dict(found)
-    except (ValueError, AttributeError):
-        pass
+    found = read_record(folder / "run.json")
+    if {"arm", "seed", "status", "cohort_hash"} <= found.keys():
+        return found
     raise InputError(f"{folder / 'run.json'} is damaged; remove the folder and train again")
 
 
 def versions() -> dict[str, str]:
     """Of this package and of those that shape a result."""
     return {"causalecg": __version__, **{name: version(name) for name in PACKAGES}}
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
-    partial.replace(path)
 
 
 def _name_of(build: Build) -> str:

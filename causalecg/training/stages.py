@@ -28,7 +28,6 @@ Every stage is a folder of its own, is resumed where it stopped, and is done onc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +37,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
 from causalecg.processes import processes
+from causalecg.records import read_record, require_room, write_record
 from causalecg.training.config import RunConfig, read_configuration
 
 RECORD = "stages.json"
@@ -157,13 +157,11 @@ def _claim(out: Path, stages: tuple[TrainingStage, ...], cohorts: list[Cohort], 
     }
     path = out / RECORD
     if path.exists():
-        if json.loads(path.read_text()) != record:
+        if read_record(path) != record:
             raise InputError(f"{out} holds other stages, cohorts or another seed; choose another --out")
         return
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty and holds no stages; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    require_room(out, "stages")
+    write_record(path, record)
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

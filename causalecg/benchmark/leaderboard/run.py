@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from causalecg.benchmark.leaderboard.record import CellRecord, cell_path
 from causalecg.benchmark.regimes import REGIMES
 from causalecg.benchmark.workers import worker_pool
 from causalecg.errors import InputError
+from causalecg.records import read_record, require_room, write_record
 from structural_models.json_values import plain
 
 if TYPE_CHECKING:
@@ -112,22 +112,16 @@ def claim(out: Path, settings: dict[str, Any], grid: Grid) -> None:
     """Record what the leaderboard is of, or check that it is the one recorded."""
     path = out / PLAN
     if path.exists():
-        try:
-            found = json.loads(path.read_text())
-        except ValueError as error:
-            raise InputError(f"{path} is damaged; choose another --out") from error
+        found = read_record(path)
         differs = [key for key in settings if not _same(key, found.get(key), plain(settings[key]))]
         if differs:
             raise InputError(
                 f"{out} holds a leaderboard with {differs[0]} {found.get(differs[0])}, not {settings[differs[0]]}; "
                 "choose another --out"
             )
-    elif out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty and holds no leaderboard; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".{PLAN}.partial"
-    partial.write_text(json.dumps(plain({**settings, **asdict(grid)}), indent=2) + "\n")
-    partial.replace(path)
+    else:
+        require_room(out, "leaderboard")
+    write_record(path, plain({**settings, **asdict(grid)}))
 
 
 def _same(key: str, found: Any, wanted: Any) -> bool:
@@ -140,7 +134,7 @@ def _same(key: str, found: Any, wanted: Any) -> bool:
 
 def settings_of(out: Path) -> dict[str, Any]:
     """What the leaderboard in a folder is of, apart from its grid."""
-    record: dict[str, Any] = json.loads((out / PLAN).read_text())
+    record = read_record(out / PLAN)
     return {key: value for key, value in record.items() if key not in ("regimes", "arms", "seeds")}
 
 
