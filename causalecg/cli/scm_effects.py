@@ -100,9 +100,9 @@ def _effect_lines(found: dict[str, Any]) -> Iterator[str]:
     width = max(map(len, names))
     yield f"    {'':{width}}  {'P(A | Q)':>8}  {'do(Q)':>6}  bias (95 % interval)"
     for name, row in zip(names, rows, strict=False):
+        limits = "no interval" if row["bias_low"] is None else f"{row['bias_low']:+.3f} to {row['bias_high']:+.3f}"
         yield (
-            f"    {name:{width}}  {row['associated']:8.3f}  {row['interventional']:6.3f}  "
-            f"{row['bias']:+.3f} ({row['bias_low']:+.3f} to {row['bias_high']:+.3f})"
+            f"    {name:{width}}  {row['associated']:8.3f}  {row['interventional']:6.3f}  {row['bias']:+.3f} ({limits})"
         )
     if len(rows) > _SHOWN:
         yield f"    ... the {len(rows) - _SHOWN} smaller ones are in the JSON"

@@ -63,6 +63,16 @@ def test_unusable_cohorts_are_refused(cohort: Cohort) -> None:
         treated_items(cohort, "train", "simulated", "nothing")
 
 
+def test_a_bias_without_an_interval_is_printed(tmp_path) -> None:
+    """Of two topics each has one question: within its topic nothing is there to compare it with, the bias is 0."""
+    simulate_cohort(
+        tmp_path / "c", regime="R3", rho=0.9, items=300, test_items=8, rate_hz=50, seconds=1.0, progress=False
+    )
+    run = CliRunner().invoke(build_app(), ["scm", "effects", "--cohort", str(tmp_path / "c")])
+    assert run.exit_code == 0, run.output
+    assert "+0.000 (no interval)" in run.stdout or "-0.000 (no interval)" in run.stdout
+
+
 def test_command(cohort: Cohort, tmp_path) -> None:
     out = tmp_path / "effects"
     run = CliRunner().invoke(build_app(), ["scm", "effects", "--cohort", str(cohort.path), "--out", str(out)])
