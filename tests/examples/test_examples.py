@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from causalecg.training.config import RunConfig
 from causalecg.training.stages import has_stages, read_stages
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+#: Examples that are kept as a script and, beside it, as the notebook it makes when executed.
+NOTEBOOKS = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.with_suffix(".ipynb").exists())
 
 
 @pytest.mark.slow
@@ -31,25 +34,34 @@ def test_it_is_short() -> None:
 
 
 @pytest.mark.slow
-def test_the_quickstart_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
     environment = {**os.environ, "CAUSALECG_SMOKE": "1", "PYTHONPATH": str(EXAMPLES.parent)}
-    command = [sys.executable, str(EXAMPLES / "execute.py"), str(EXAMPLES / "quickstart.py"), str(tmp_path / "q.ipynb")]
+    command = [sys.executable, str(EXAMPLES / "execute.py"), str(EXAMPLES / f"{name}.py"), str(tmp_path / "n.ipynb")]
     subprocess.run(command, check=True, env=environment, capture_output=True, cwd=tmp_path)
-    cells = json.loads((tmp_path / "q.ipynb").read_text())["cells"]
+    cells = json.loads((tmp_path / "n.ipynb").read_text())["cells"]
     assert all(cell["outputs"] is not None for cell in cells if cell["cell_type"] == "code")
 
 
-def test_the_committed_notebook_is_this_script_executed() -> None:
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_committed_notebook_is_this_script_executed(name: str) -> None:
     import jupytext
 
-    source = jupytext.read(EXAMPLES / "quickstart.py")
-    notebook = json.loads((EXAMPLES / "quickstart.ipynb").read_text())
+    source = jupytext.read(EXAMPLES / f"{name}.py")
+    notebook = json.loads((EXAMPLES / f"{name}.ipynb").read_text())
     assert [c["source"] if isinstance(c["source"], str) else "".join(c["source"]) for c in notebook["cells"]] == [
         cell.source for cell in source.cells
     ]
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
-    assert not any(output["output_type"] == "error" for cell in code for output in cell["outputs"])
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not any(output["output_type"] == "error" or output.get("name") == "stderr" for output in outputs)
+    # Nothing of the machine it was executed on.
+    assert not any(place in json.dumps(outputs) for place in (tempfile.gettempdir(), "/work/", str(Path.home()) + "/"))
+
+
+def test_every_notebook_is_found() -> None:
+    assert {"quickstart", "compare_adjusters", "confounder_report", "wrap_your_model"} <= set(NOTEBOOKS)
 
 
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "configs").glob("*.toml")), ids=lambda path: path.stem)
