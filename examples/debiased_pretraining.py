@@ -74,7 +74,7 @@ for cohort in (single, paired):
 # by stage, so that what two lines have in common is trained once. Three topics are held out of every stage.
 
 # %%
-epochs = 1 if smoke else 8
+epochs = 1 if smoke else 6
 LINES = {
     "plain": ("none", "none"),
     "de-biased, then plain": ("question_randomised", "none"),
@@ -117,7 +117,7 @@ def ask(name: str, cohort: Cohort, run: Path) -> None:
         score(
             opened.scorer(), cohort, split=split, interventions=ASKED[name] if split == "test" else ("intact", RANDOM),
             run_id=run.name, run=about, severity=opened.severity_column, out=folder / f"scores-{name}",
-            max_items=40 if smoke else None, progress=False,
+            progress=False,
         )  # fmt: skip
 
 

@@ -79,7 +79,7 @@ pd.DataFrame(
 # own; with the whole of ECG-QA every template is in "official".
 
 # %%
-environments = sorted(cohort.items["environment"].unique())
+environments = sorted(cohort.items["environment"].unique())[: 1 if smoke else None]
 arms = ["none", "question_only", "backdoor"] if smoke else ["none", "question_only", "ecg_only", "backdoor"]
 roles = {"none": "unadjusted", "question_only": "question_only", "ecg_only": "ecg_only"}
 for environment in environments:
