@@ -33,11 +33,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from IPython.display import SVG
 
-from causalecg import Cohort, RunConfig, ScoreSet, score, train
+from causalecg import Cohort, Run, RunConfig, ScoreSet, score, train
 from causalecg.audits.interventions import HELD_OUT, OF_PAIRS, OPPOSITE, RANDOM
 from causalecg.audits.statistics.seeds import SeededBootstrap
 from causalecg.cohort.statements import statements_cohort
+from causalecg.reports.figures import forest_figure
 from causalecg.training.encoder_pretraining import pretrain_encoder
 
 smoke = os.environ.get("CAUSALECG_SMOKE") == "1"
@@ -105,8 +107,6 @@ for seed in range(seeds):
 # ## The same questions to all of them
 
 # %%
-from causalecg import Run
-
 ASKED = {"single": ("intact", RANDOM, OPPOSITE, HELD_OUT), "paired": ("intact", RANDOM, OPPOSITE, HELD_OUT, *OF_PAIRS)}
 
 
@@ -208,10 +208,6 @@ pd.DataFrame(
 ).fillna("").set_index(["claim", "what"])
 
 # %%
-from IPython.display import SVG
-
-from causalecg.reports.figures import forest_figure
-
 panels = {what: f"{what} ({'one ECG' if runs is both else 'two ECGs'})" for _, what, _, _, runs, _ in MEASURES[1:6]}
 rows = {
     line: {"label": line} | {what: found[line] for _, what, found in results[1:6]} for line in ("plain", "de-biased")

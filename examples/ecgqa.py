@@ -28,10 +28,13 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from IPython.display import SVG
 
 from causalecg import Cohort, RunConfig, ScoreSet, run_suite, score, train, write_report
 from causalecg.audits.checks.accuracy import accuracy_by_type
 from causalecg.cohort.build import build_cohort
+from causalecg.cohort.describe import describe_cohort
+from causalecg.reports.figures import forest_figure
 
 smoke = os.environ.get("CAUSALECG_SMOKE") == "1"
 ptbxl, ecgqa = os.environ.get("PTBXL", "ptbxl"), os.environ.get("ECGQA", "ecgqa/ptbxl")
@@ -59,8 +62,6 @@ cohort.items.groupby(["environment", "question_type", "split"]).agg(
 # nothing.
 
 # %%
-from causalecg.cohort.describe import describe_cohort
-
 described = describe_cohort(cohort, permutations=99 if smoke else 999)
 pd.DataFrame(
     [
@@ -110,17 +111,13 @@ for environment, found in scores.items():
     tables.append(table.assign(environment=environment))
 table = pd.concat(tables, ignore_index=True)
 table["exact match (95 %)"] = [
-    f"{a:.3f} ({low:.3f} to {high:.3f})" for a, low, high in zip(table["accuracy"], table["low"], table["high"])
+    f"{row['accuracy']:.3f} ({row['low']:.3f} to {row['high']:.3f})" for row in table.to_dict("records")
 ]
 table.pivot(index=["environment", "question_type", "items"], columns="who", values="exact match (95 %)")[
     ["majority answer per template", *arms]
 ]
 
 # %%
-from IPython.display import SVG
-
-from causalecg.reports.figures import forest_figure
-
 whole = table[table["question_type"] == "all"]
 rows = {who: {"label": who} for who in whole["who"]}
 for row in whole.to_dict("records"):

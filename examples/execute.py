@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 def execute(source: str, target: str) -> None:
     notebook = jupytext.read(source)
     # Printed lines come in one piece or in several, as the clock will have it.
-    NotebookClient(notebook, timeout=1800, kernel_name="python3", coalesce_streams=True).execute()
+    NotebookClient(notebook, timeout=7200, kernel_name="python3", coalesce_streams=True).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # when each cell ran: the only thing that would differ between two runs
         if cell.cell_type == "code":  # warnings are of the machine it ran on
