@@ -178,7 +178,7 @@ class EncoderProjectorLLM(nn.Module):
     @contextmanager
     def caching(self) -> Iterator[EncoderProjectorLLM]:
         """Scoring without gradients, in evaluation mode: each ECG whose ``ecg_row`` is known, and each question, is
-        computed once, as long as there is room for it."""
+        computed once, as long as there is room for it. Within another such block, that one's is used and kept."""
         before, self._scoring = self._scoring, True
         try:
             with torch.no_grad(), _in_evaluation(self):
@@ -186,7 +186,7 @@ class EncoderProjectorLLM(nn.Module):
         finally:
             self._scoring = before
             for part, memory in ((self.encoder, self._ecgs), (self.language_model, self._asked)):
-                if not is_frozen(part):
+                if not before and not is_frozen(part):
                     memory.clear()
 
     # ------------------------------------------------------------------ the ECG

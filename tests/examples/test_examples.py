@@ -15,6 +15,8 @@ from causalecg.training.config import RunConfig
 from causalecg.training.stages import has_stages, read_stages
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+#: Notebooks of real ECGs and questions.
+REAL = ("debiased_pretraining", "ecgqa")
 #: Examples that are kept as a script and, beside it, as the notebook it makes when executed.
 NOTEBOOKS = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.with_suffix(".ipynb").exists())
 
@@ -33,10 +35,23 @@ def test_it_is_short() -> None:
     assert len((EXAMPLES / "own_model.py").read_text().splitlines()) <= 60
 
 
+@pytest.fixture
+def real_folders(real_data: Path, tmp_path: Path) -> dict[str, str]:
+    """What the notebooks of real data ask for: PTB-XL's first 2,500 records, which are soon read, and ECG-QA."""
+    part = tmp_path / "ptbxl"
+    part.mkdir()
+    lines = (real_data / "ptbxl" / "ptbxl_database.csv").read_text().splitlines(keepends=True)
+    (part / "ptbxl_database.csv").write_text("".join(lines[:2501]))
+    for name in ("scp_statements.csv", "records100"):
+        (part / name).symlink_to((real_data / "ptbxl" / name).resolve())
+    return {"PTBXL": str(part), "ECGQA": str((real_data / "ecgqa" / "ptbxl").resolve())}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
+def test_a_notebook_runs(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     environment = {**os.environ, "CAUSALECG_SMOKE": "1", "PYTHONPATH": str(EXAMPLES.parent)}
+    environment |= request.getfixturevalue("real_folders") if name in REAL else {}
     command = [sys.executable, str(EXAMPLES / "execute.py"), str(EXAMPLES / f"{name}.py"), str(tmp_path / "n.ipynb")]
     subprocess.run(command, check=True, env=environment, capture_output=True, cwd=tmp_path)
     cells = json.loads((tmp_path / "n.ipynb").read_text())["cells"]
@@ -61,7 +76,7 @@ def test_the_committed_notebook_is_this_script_executed(name: str) -> None:
 
 
 def test_every_notebook_is_found() -> None:
-    assert {"quickstart", "compare_adjusters", "confounder_report", "wrap_your_model"} <= set(NOTEBOOKS)
+    assert {"quickstart", "compare_adjusters", "confounder_report", "wrap_your_model", *REAL} <= set(NOTEBOOKS)
 
 
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "configs").glob("*.toml")), ids=lambda path: path.stem)
