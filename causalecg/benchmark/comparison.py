@@ -49,6 +49,7 @@ def report_comparison(
     Raises InputError where ``out`` holds a comparison on another cohort.
     """
     from causalecg.reports.build import write_report
+    from causalecg.reports.training_curves import read_curves
     from causalecg.training.run import Run
     from structural_models.graph_files import load_graph
 
@@ -57,6 +58,9 @@ def report_comparison(
     if claimed["cohort_hash"] != cohort.hash:
         raise InputError(f"{out} compares arms on another cohort than {cohort.path}; name that one with --cohort")
     record = summarise(cohort, cells, out, seed=seed)
+    record["curves"] = [
+        {"arm": cell.arm, "seed": cell.seed, "epochs": read_curves(out / "runs" / cell.name)} for cell in cells
+    ]
     first = _first_seed(cells, out)
     results: list[AuditResult] = []
     for name in first.runs:

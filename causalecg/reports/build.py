@@ -21,6 +21,7 @@ from causalecg.reports.figures import balance_figure, forest_figure, graph_figur
 from causalecg.reports.folder import FIGURE, refuse_other_folder, replace_report
 from causalecg.reports.page import LARGEST, environment, interval, unmarked
 from causalecg.reports.strips import swapped_item
+from causalecg.reports.training_curves import training_curves_figure
 from structural_models.json_values import plain
 
 if TYPE_CHECKING:
@@ -46,6 +47,16 @@ SENTENCES = {
     "fail": "{model} fails: {failed}.",
     "inconclusive": "{model}: inconclusive. No required audit fails, but these data do not show that all would pass.",
     "not assessed": "{model}: not assessed. A required audit was not made, or lacks rows.",
+}
+
+
+#: What a page does without where it would be too large, in this order, and what that is called.
+_LEFT_OUT = {
+    "curves_svg": "the losses by epoch (report.json has them, too)",
+    "item": "the ECGs",
+    "audit_svgs": "the audits' figures",
+    "balance_svgs": "the balance",
+    "forest_svg": f"the figure of the arms ({FIGURE})",
 }
 
 
@@ -84,6 +95,7 @@ def write_report(
     panels = _panels(record["arms"])
     drawn = {key: PANELS[key] for key in panels if key != "test_versus_none"}
     forest = forest_figure(record["arms"], drawn) if record["arms"] else None
+    curves = [curve for curve in (comparison or {}).get("curves", []) if curve["epochs"]]
     page = _small_page(
         {
             "record": record,
@@ -91,6 +103,7 @@ def write_report(
             "titles": PANELS,
             "graph_svg": None if graph is None else graph_figure(graph),
             "forest_svg": forest,
+            "curves_svg": training_curves_figure(curves) if curves else None,
             "audit_svgs": audit_figures(results),
             "balance_svgs": [balance_figure(table, arm) for arm, table in tables.items() if len(table)],
             "item": None if cohort is None else swapped_item(score_set, cohort),
@@ -106,25 +119,15 @@ def _small_page(parts: dict[str, Any]) -> str:
     record = parts["record"]
     runs = list(dict.fromkeys(audit["run_id"] for audit in record["audits"]))
     judged = [run for run in runs if record["verdict"] and run in record["verdict"]["runs"]]
-    others = "the audits of runs that are not judged"
-    smaller: tuple[tuple[list[str], dict[str, Any], str], ...] = (
+    none = "the audits (report.json has them)"
+    smaller: list[tuple[list[str], dict[str, None], str]] = [
         (runs, {}, ""),
-        (judged, {}, f"{others} (report.json has them)"),
-        ([], {}, "the audits (report.json has them)"),
-        ([], {"item": None}, "the audits (report.json has them), the ECGs"),
-        ([], {"item": None, "audit_svgs": []}, "the audits (report.json has them) and their figures, the ECGs"),
-        (
-            [],
-            {"item": None, "audit_svgs": [], "balance_svgs": []},
-            "the audits (report.json has them) and their figures, the ECGs, the balance",
-        ),
-        (
-            [],
-            {"item": None, "audit_svgs": [], "balance_svgs": [], "forest_svg": None},
-            "the audits (report.json has them) and their figures, the ECGs, the balance, "
-            f"the figure of the arms ({FIGURE})",
-        ),
-    )
+        (judged, {}, "the audits of runs that are not judged (report.json has them)"),
+        ([], {}, none),
+    ]
+    for number in range(1, len(_LEFT_OUT) + 1):
+        first = list(_LEFT_OUT)[:number]
+        smaller.append(([], dict.fromkeys(first), ", ".join([none, *(_LEFT_OUT[name] for name in first)])))
     for detailed, change, left_out in smaller:
         page = str(template.render(**{**parts, **change}, detailed=detailed, left_out=left_out))
         if len(page.encode("utf-8")) <= LARGEST:

@@ -138,7 +138,8 @@ def test_a_comparison_resumes_and_reports(tmp_path) -> None:
     assert [row["arm"] for row in record["arms"]] == list(arms)
     assert record["seeds"] == [0, 1]
     text = page.read_text()
-    assert "Balance of the confounder" in text and "25 mm/s" in text
+    assert "Balance of the confounder" in text and "25 mm/s" in text and "Loss by epoch" in text
+    assert [len(curve["epochs"]) for curve in record["curves"]] == [1] * 6
     further = config.model_copy(update={"model": model.model_copy(update={"start": str(out)})})
     with pytest.raises(InputError, match="has no finished run none-seed2"):
         run_comparison(cohort, ("none",), 3, further, tmp_path / "after", progress=False)
