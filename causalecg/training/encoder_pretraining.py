@@ -54,8 +54,9 @@ def pretrain_encoder(
             labels' text, without which a text is the set of its labels.
         out: folder; an interrupted one is gone on with. Name it as ``model.start`` of what is trained next.
 
-    Raises InputError where no label is frequent enough, ``out`` is of something else, or test rows would be learned
-    from.
+    What says that a topic of ``config.held_out_topics`` is there is no label. Raises InputError where no label is
+    frequent enough, it cannot be told which label a held-out topic is, ``out`` is of something else, or test rows would
+    be learned from.
     """
     from safetensors.torch import save_file
 
@@ -132,12 +133,29 @@ def _ecgs_of(cohort: Cohort, split: str, config: RunConfig) -> pd.DataFrame:
 def _frequent_labels(cohort: Cohort, config: RunConfig) -> list[str]:
     ecgs = _ecgs_of(cohort, "train", config)
     counts = Counter(label for labels in ecgs["labels"] for label in set(labels))
-    found = sorted(label for label, n in counts.items() if FEWEST <= n < len(ecgs))
+    without = _labels_of_topics(cohort, config.held_out_topics)
+    found = sorted(label for label, n in counts.items() if FEWEST <= n < len(ecgs) and label not in without)
     if not found:
         raise InputError(
             f"no label of cohort {cohort.path} is that of {FEWEST} training ECGs and not of all; an encoder cannot be "
             "pre-trained on it"
         )
+    return found
+
+
+def _labels_of_topics(cohort: Cohort, topics: Sequence[str]) -> set[str]:
+    """Labels called as a topic, or as a question about it. InputError where a topic has none, so that an encoder that
+    learns labels might learn of it."""
+    have = {label for labels in cohort.ecgs["labels"] for label in labels}
+    found: set[str] = set()
+    for topic in topics:
+        names = {topic, *cohort.items.loc[cohort.items["topic"] == topic, "question_id"]}
+        if not names & have:
+            raise InputError(
+                f"no label of cohort {cohort.path} is called '{topic}', nor as a question about it, so an encoder "
+                "pre-trained on labels may learn of it; leave the topic out of held_out_topics, or that stage out"
+            )
+        found |= names & have
     return found
 
 
