@@ -12,7 +12,10 @@ from causalecg.errors import InputError
 
 def require_room(out: Path, what: str) -> None:
     """Make the folder. InputError where it has other things in it than ``what``, whose record it lacks."""
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; choose another --out")
+    # What a write that was cut short has left is nobody's.
+    if out.exists() and any(not (path.name[0] == "." and path.suffix == ".partial") for path in out.iterdir()):
         raise InputError(f"{out} is not empty and holds no {what}; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
 

@@ -66,11 +66,11 @@ described = describe_cohort(cohort, permutations=99 if smoke else 999)
 pd.DataFrame(
     [
         {"environment": group["environment"], "split": group["split"], "scale": scale}
-        | {key: round(test[key], 3) for key in ("statistic", "freedom", "p") if test.get(key) is not None}
+        | {"chi squared": test["chi2"], "degrees of freedom": test["df"], "p": test["p"]}
         for group in described["groups"]
         for scale, test in group["wording_on_severity"].items()
     ]
-)
+).round({"chi squared": 1, "p": 3})
 
 # %% [markdown]
 # ## Training

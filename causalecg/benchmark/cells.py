@@ -59,9 +59,13 @@ def config_of(cell: Cell, config: RunConfig) -> RunConfig:
     start = config.model.start
     if start is None or not (Path(start) / "compare.json").is_file():
         return config
+    from causalecg.training.run import Run
+
     run = Path(start).resolve() / "runs" / cell.name
-    if not (run / "model").is_dir():
-        raise InputError(f"model.start: the comparison in {start} has no finished run {cell.name} to begin with")
+    try:
+        Run.open(run)
+    except InputError as error:
+        raise InputError(f"model.start: {cell.name} cannot begin with its run in {start}: {error}") from error
     return config.model_copy(update={"model": config.model.model_copy(update={"start": str(run)})})
 
 

@@ -39,6 +39,7 @@ def run_comparison(
     """
     from causalecg.cohort.schema import TEST_SPLITS
     from causalecg.training.arms import Arm
+    from causalecg.training.beginnings import require_held_out
     from causalecg.training.run import check_arm
     from causalecg.training.tables import of_environment, rows_of
 
@@ -57,7 +58,7 @@ def run_comparison(
     cells = [Cell(name, seed) for seed in range(seeds) for name in names]
     todo = [cell for cell in cells if not (out / "scores" / cell.name / DONE).exists()]
     for cell in todo:
-        config_of(cell, config)
+        require_held_out(config_of(cell, config))
     _claim(out, cohort, config, audit_items, names)
     _run_all(todo, plan, processes, progress)
     return cells

@@ -146,6 +146,8 @@ def summarise(cohort: Cohort, cells: Sequence[Cell], out: Path, *, seed: int = 0
                 donors=np.concatenate(donors, axis=1) if donors else None,
             )
             found = extra.arms({arm: values[asked] for arm, values in column.items()})
+            if name == "zero_shot":
+                record["majority"][name] = extra.boot.means(part["commonest"](asked)[asked]).share(0).as_dict()
             for arm in arms:
                 whole = extra.interval(lambda m: m, found[arm]).as_dict()
                 rows[arm][name] = extra.share(found[arm]) if name in ("follow_rate", "zero_shot") else whole
@@ -169,6 +171,7 @@ def _gather(cells: Sequence[Cell], arms: list[str], seeds: list[int], out: Path)
                     "patients": outcomes.patients,
                     "items": list(outcomes.items["item_id"]),
                     "majority": outcomes.majority(),
+                    "commonest": outcomes.commonest,
                     "balance": outcomes.balance_weights(np.ones(len(outcomes.items), dtype=bool)),
                     "correct": {arm: np.full((len(outcomes.items), len(seeds)), np.nan) for arm in arms},
                     "extra": {},
@@ -331,6 +334,12 @@ def remarks(comparison: dict[str, Any]) -> list[str]:
             f"Unadjusted, unbiased accuracy {written(curve['unadjusted'])}; the optimal user of the shortcut at the "
             f"achieved d' {written(curve['d_prime'])} has {written(curve['curve'])}: "
             f"{written(curve['below_curve'])} below it."
+        )
+    if any(row.get("zero_shot") for row in comparison["arms"]):
+        lines.append(
+            f"Topics held out: the most frequent answer to each of their questions is right in "
+            f"{written(comparison['majority'].get('zero_shot'))}. A language model trained from scratch cannot know "
+            "the words of such a topic: chance by construction."
         )
     majority = comparison["majority"].get("test")
     if majority:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 #: (first shows it, second shows it) -> how many are drawn for every two ECGs that show it. Only the first of them is a
-#: "yes"; the others are as many together, so that neither ECG alone tells the answer.
+#: "yes"; the others are as many together, so that one ECG alone gives the answer in 5 of 6 pairs.
 KINDS = {(0, 1): 3, (1, 1): 1, (0, 0): 1, (1, 0): 1}
 
 

@@ -125,8 +125,9 @@ def _small_page(parts: dict[str, Any]) -> str:
         (judged, {}, "the audits of runs that are not judged (report.json has them)"),
         ([], {}, none),
     ]
-    for number in range(1, len(_LEFT_OUT) + 1):
-        first = list(_LEFT_OUT)[:number]
+    there = [name for name in _LEFT_OUT if parts[name]]
+    for number in range(1, len(there) + 1):
+        first = there[:number]
         smaller.append(([], dict.fromkeys(first), ", ".join([none, *(_LEFT_OUT[name] for name in first)])))
     for detailed, change, left_out in smaller:
         page = str(template.render(**{**parts, **change}, detailed=detailed, left_out=left_out))

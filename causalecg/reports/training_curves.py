@@ -1,4 +1,4 @@
-"""Losses by epoch, as a record and as a figure: one panel per arm, one line per seed."""
+"""Losses by epoch, as a record and as a figure: one panel per arm; a line per seed, and per part that is trained."""
 
 from __future__ import annotations
 
@@ -14,20 +14,14 @@ _PER_ROW = 4
 
 
 def read_curves(run: str | Path) -> list[dict[str, Any]]:
-    """One entry per epoch of a run: ``stage``, ``training`` (mean loss of the steps, of its first part) and
-    ``validation``, ``None`` where a stage has none."""
+    """One entry per epoch of a run: ``stage``, ``training`` (part -> mean loss of its steps) and ``validation``
+    (``None`` where a stage has none)."""
     path = Path(run) / "metrics.jsonl"
     found = []
     for line in path.read_text().splitlines() if path.exists() else []:
         record = json.loads(line)
-        losses = [value for name, value in record.items() if name.startswith("loss_")]
-        found.append(
-            {
-                "stage": record["stage"],
-                "training": next(iter(losses), None),
-                "validation": record.get("validation_loss"),
-            }
-        )
+        losses = {name.removeprefix("loss_"): value for name, value in record.items() if name.startswith("loss_")}
+        found.append({"stage": record["stage"], "training": losses, "validation": record.get("validation_loss")})
     return found
 
 
@@ -48,16 +42,20 @@ def training_curves_figure(curves: Sequence[Mapping[str, Any]]) -> str:
                 axes.set_visible(False)
                 continue
             for curve in (one for one in curves if one["arm"] == arms[place]):
-                numbers = range(1, len(curve["epochs"]) + 1)
-                for key, colour in (("training", GREY), ("validation", GOOD)):
-                    values = [float("nan") if e[key] is None else e[key] for e in curve["epochs"]]
-                    first = place == 0 and curve is curves[0]
-                    axes.plot(numbers, values, color=colour, linewidth=1.2, marker=".", label=key if first else None)
+                epochs = curve["epochs"]
+                parts = sorted({part for epoch in epochs for part in epoch["training"]})
+                lines = [([epoch["training"].get(part) for epoch in epochs], GREY, "training") for part in parts]
+                lines.append(([epoch["validation"] for epoch in epochs], GOOD, "validation"))
+                for values, colour, label in lines:
+                    y = [float("nan") if value is None else value for value in values]
+                    axes.plot(range(1, len(y) + 1), y, color=colour, linewidth=1.2, marker=".", label=label)
             axes.set_title(shortened(arms[place], 28), fontsize=9)
             axes.set_ylim(bottom=0)
             axes.xaxis.get_major_locator().set_params(integer=True)
         figure.supxlabel("epoch", fontsize=9)
         figure.supylabel("loss", fontsize=9)
-        every.flat[0].legend(frameon=False, fontsize=8)
+        drawn, labels = every.flat[0].get_legend_handles_labels()
+        named = dict(zip(labels, drawn, strict=True))
+        every.flat[0].legend(list(named.values()), list(named), frameon=False, fontsize=8)
         figure.set_layout_engine("constrained")
         return as_svg(figure, f"Training and validation loss by epoch of {', '.join(map(shortened, arms))}")

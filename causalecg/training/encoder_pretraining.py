@@ -25,6 +25,7 @@ from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
+from causalecg.training.beginnings import require_held_out
 from causalecg.training.config import RunConfig
 from causalecg.training.loop import Loop
 from causalecg.training.progress import training_bar
@@ -65,6 +66,7 @@ def pretrain_encoder(
     out = Path(out)
     about = {"task": task, "seed": seed, "cohort_hash": cohort.hash, "config": config.model_dump(mode="json")}
     check_launch()
+    require_held_out(config)
     with processes().main_process_first():
         done = _claimed(out, about)
     if done:

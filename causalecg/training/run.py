@@ -23,6 +23,7 @@ from causalecg.parquet import read_parquet
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
 from causalecg.training.arms import Arm
+from causalecg.training.beginnings import require_held_out
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import fit_arm, graph_of
 from causalecg.training.loop import Loop, restore
@@ -63,7 +64,8 @@ def train(
         progress: show a bar.
 
     Raises:
-        InputError: ``out`` is a run of something else, a severity scale or column is missing, or test rows would be
+        InputError: ``out`` is a run of something else, what it begins with may have learned of a topic that is held
+            out, a severity scale or column is missing, or test rows would be
             learned from.
         ContractError: the adjuster cannot work with this table, estimand or scorer.
         NotIdentified: the graph does not identify what the adjuster needs.
@@ -79,6 +81,7 @@ def train(
         "scorer": "composite" if scorer is None else _name_of(scorer),
     }
     check_launch()
+    require_held_out(config)
     taking_part = processes()
     fresh = not (out / "run.json").exists()
     taking_part.wait_for_everyone()

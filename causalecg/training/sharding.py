@@ -41,6 +41,7 @@ _SERVED = {
         "false",
         "the keys and values of a question are used more than once",
     ),
+    "ACCELERATE_DYNAMO_BACKEND": ("dynamo_backend", "no", "no", "weights that change their shape cannot be compiled"),
     "ACCELERATE_MIXED_PRECISION": ("mixed_precision", "no", "no", "a frozen language model is halved by model.dtype"),
 }
 #: Launchers of accelerate's that bring a training loop of their own.
@@ -51,6 +52,12 @@ def check_launch() -> None:
     """InputError where ``accelerate launch`` was told what training does not serve."""
     from accelerate.utils import parse_flag_from_env
 
+    steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS") or "1"
+    if steps != "1":
+        raise InputError(
+            f"training steps after every batch and cannot accumulate gradients over {steps} of them; leave "
+            "gradient_accumulation_steps out and set batch_size in the run's configuration"
+        )
     for variable, name in _REFUSED.items():
         if parse_flag_from_env(variable):
             raise InputError(

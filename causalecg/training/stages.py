@@ -20,7 +20,7 @@
     [[stages]]
     name = "finetuning"
     arm = "backdoor"
-    cohort = "ecgqa"
+    cohort = "ecgqa"                 # of the same split by patient: no stage tests what another has learned
     template_ids = ["26", "27"]
 
 Every stage is a folder of its own, is resumed where it stopped, and is done once.
@@ -29,6 +29,7 @@ Every stage is a folder of its own, is resumed where it stopped, and is done onc
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,7 @@ from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
+from causalecg.training.beginnings import refuse_tested_patients, require_topics
 from causalecg.training.config import RunConfig, read_configuration
 
 RECORD = "stages.json"
@@ -115,11 +117,16 @@ def train_stages(
     from causalecg.training.arms import Arm
     from causalecg.training.encoder_pretraining import pretrain_encoder
     from causalecg.training.run import check_arm, train
+    from causalecg.training.sharding import check_launch
 
+    check_launch()
     path, out = Path(path), Path(out)
     stages = read_stages(path)
     cohorts = [_cohort_of(stage, path, cohort) for stage in stages]
     # All that can be refused is refused before anything is trained.
+    for before, stage in pairwise(stages):
+        require_topics(stage.config.held_out_topics, before.config.held_out_topics, f"stage {before.name}")
+    refuse_tested_patients(cohorts, [stage.config for stage in stages])
     for stage, its in zip(stages, cohorts, strict=True):
         if stage.task == "questions":
             check_arm(its, Arm.parse(stage.arm or "none"), stage.config)

@@ -141,7 +141,7 @@ def test_a_comparison_resumes_and_reports(tmp_path) -> None:
     assert "Balance of the confounder" in text and "25 mm/s" in text and "Loss by epoch" in text
     assert [len(curve["epochs"]) for curve in record["curves"]] == [1] * 6
     further = config.model_copy(update={"model": model.model_copy(update={"start": str(out)})})
-    with pytest.raises(InputError, match="has no finished run none-seed2"):
+    with pytest.raises(InputError, match="none-seed2 cannot begin with its run in .* is not a run"):
         run_comparison(cohort, ("none",), 3, further, tmp_path / "after", progress=False)
     assert not (tmp_path / "after").exists()
     run_comparison(cohort, ("ipw",), 1, further, tmp_path / "after", audit_items=30, progress=False)
@@ -173,7 +173,10 @@ def test_topics_held_out_are_a_column_of_their_own(tmp_path) -> None:
     right = [set(a) == set(b) for a, b in zip(given, asked["answer"], strict=True)]
     assert 0 < len(asked) < 60 and record["items"]["zero_shot"] == len(asked)
     assert record["arms"][0]["zero_shot"]["estimate"] == pytest.approx(np.mean(right))
-    assert "topics held out" in (tmp_path / "out" / "report" / "report.html").read_text()
+    text = (tmp_path / "out" / "report" / "report.html").read_text()
+    assert "topics held out" in text and "chance by construction" in text
+    most = asked["answer"].str[0].groupby(asked["question_id"]).agg(lambda a: a.value_counts().iloc[0]).sum()
+    assert record["majority"]["zero_shot"]["estimate"] == pytest.approx(most / len(asked))
 
 
 def test_an_arm_that_cannot_work_is_refused_before_any_is_trained(tmp_path) -> None:

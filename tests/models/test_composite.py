@@ -79,7 +79,6 @@ def test_caching_changes_nothing_and_notices_the_ecg(model, batch) -> None:
     assert not torch.allclose(swapped[0, :2], plain[0, :2], atol=1e-4)
 
 
-@torch.no_grad()
 def test_what_an_inner_block_computes_is_kept_by_the_outer_one(model, batch) -> None:
     seen: list[int] = []
     model.encoder.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
@@ -93,6 +92,7 @@ def test_what_an_inner_block_computes_is_kept_by_the_outer_one(model, batch) -> 
     assert len(seen) == 2
 
 
+@torch.no_grad()
 def test_caching_notices_a_changed_signal(model, batch) -> None:
     noised = batch.replace(ecg=batch.ecg + 0.3 * batch.ecg.roll(1, -1))
     assert (noised.columns["ecg_row"] == -1).all()

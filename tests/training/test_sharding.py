@@ -96,6 +96,8 @@ def test_a_configuration_is_one_of_accelerates_and_is_served(name: str, monkeypa
         ("FSDP_OFFLOAD_PARAMS", "True", "fsdp_offload_params: false"),
         ("FSDP_ACTIVATION_CHECKPOINTING", "true", "fsdp_activation_checkpointing: false"),
         ("ACCELERATE_MIXED_PRECISION", "bf16", "mixed_precision: no, not bf16"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "dynamo_backend: no, not INDUCTOR"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "cannot accumulate gradients over 4"),
         ("ACCELERATE_USE_DEEPSPEED", "true", "does not go through DeepSpeed"),
         ("ACCELERATE_USE_MEGATRON_LM", "true", "does not go through Megatron-LM"),
     ],

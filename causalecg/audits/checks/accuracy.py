@@ -14,6 +14,7 @@ from causalecg.audits.statistics.mcnemar import mcnemar
 from causalecg.audits.statistics.means import UNKNOWN, Interval
 from causalecg.audits.statistics.two_way import two_way_interval
 from causalecg.audits.verdicts import above, few_clusters
+from causalecg.errors import InputError
 
 BASELINE_ROLES = ("question_only", "ecg_only", "unadjusted", "oracle", "reference")
 
@@ -98,19 +99,26 @@ def accuracy_by_type(
 ) -> pd.DataFrame:
     """Exact-match accuracy per ``question_type``: one row per type and run, and the majority answer per template first.
 
-    Columns question_type, who, items, patients, accuracy, low, high; a last type, "all", has all items. Items of a run
-    that were not asked of it are left out. Raises InputError for a split without items.
+    Columns question_type, who, items, patients, accuracy, low, high; a last type, "all", has all items. Of all items
+    that were asked of every run. Raises InputError for a split or a run that is not there, or without question types.
     """
     outcomes = score_set.outcomes(split)
+    if "question_type" not in outcomes.items.columns:
+        raise InputError("the scores do not say of which question_type their items are; add that column")
+    names = list(runs)
+    for name in names:
+        if not outcomes.has(name, "intact"):
+            have = ", ".join(score_set.runs)
+            raise InputError(f"there are no intact answers of a run '{name}' in split {split}; runs are {have}")
+    answers = {name: outcomes.answers(name, "intact") for name in names}
+    every = np.all([np.ones(len(outcomes.items), dtype=bool), *(found.asked for found in answers.values())], axis=0)
     types = outcomes.items["question_type"].astype(str).to_numpy()
     rows = []
     for kind in [*sorted(set(types)), "all"]:
-        mine = (types == kind) | (kind == "all")
-        sides = [("majority answer per template", mine, outcomes.majority())]
-        for name in runs:
-            answers = outcomes.answers(name, "intact")
-            sides.append((name, mine & answers.asked, answers.correct))
-        for who, asked, correct in sides:
+        asked = every & ((types == kind) | (kind == "all"))
+        sides = [("majority answer per template", outcomes.majority())]
+        sides += [(name, found.correct) for name, found in answers.items()]
+        for who, correct in sides:
             if asked.any():
                 boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
                 found = boot.means(correct[asked]).share(0)

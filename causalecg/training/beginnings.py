@@ -1,0 +1,61 @@
+"""What a run begins with must not have learned what the run is to be tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from causalecg.cohort.schema import TEST_SPLITS, Cohort
+from causalecg.errors import InputError
+from causalecg.records import read_record
+from causalecg.training.config import RunConfig
+from causalecg.training.tables import of_environment, rows_of
+
+
+def require_held_out(config: RunConfig) -> None:
+    """InputError where ``config.model.start`` is a run, or a pre-trained encoder, that held out fewer topics.
+
+    Of a saved model without a record nothing is known.
+    """
+    start = None if config.model.start is None else Path(config.model.start)
+    for name in ("run.json", "pretraining.json"):
+        if start is not None and (start / name).is_file():
+            record = read_record(start / ("config.json" if name == "run.json" else name))
+            before = record if name == "run.json" else record["config"]
+            require_topics(config.held_out_topics, before.get("held_out_topics", ()), str(start))
+
+
+def require_topics(held_out: Sequence[str], before: Sequence[str], where: str) -> None:
+    """InputError where a topic is held out now, and was not before."""
+    learned = [topic for topic in held_out if topic not in before]
+    if learned:
+        raise InputError(
+            f"'{learned[0]}' is to be held out, but {where} may have learned of it; name it in held_out_topics there"
+        )
+
+
+def refuse_tested_patients(cohorts: Sequence[Cohort], configs: Sequence[RunConfig]) -> None:
+    """InputError where a patient to learn from in one stage is in the test of a later stage's cohort.
+
+    Patients are the same where name and data set are; simulated ones are nobody's.
+    """
+    learned: dict[tuple[str, str], str] = {}
+    for cohort, config in zip(cohorts, configs, strict=True):
+        rows = cohort.items[cohort.items["split"].isin(TEST_SPLITS)]
+        both = learned.keys() & _patients(cohort, of_environment(rows, config.environment)["ecg_ids"])
+        if both:
+            source, patient = min(both)
+            raise InputError(
+                f"patient {patient} of {source} is in the test of cohort {cohort.path}, and {len(both)} such patients "
+                f"are learned from in an earlier stage, on cohort {learned[source, patient]}; stages need cohorts of "
+                "one split by patient"
+            )
+        for split in ("train", "valid"):
+            table = rows_of(cohort, split, environment=config.environment, template_ids=config.template_ids)
+            learned |= dict.fromkeys(_patients(cohort, table["ecg_ids"]), str(cohort.path))
+
+
+def _patients(cohort: Cohort, ecg_ids: Iterable[Sequence[str]]) -> set[tuple[str, str]]:
+    asked = {ecg for ids in ecg_ids for ecg in ids}
+    ecgs = cohort.ecgs[cohort.ecgs["ecg_id"].isin(asked) & ~cohort.ecgs["source"].str.startswith("simul")]
+    return set(zip(ecgs["source"].astype(str), ecgs["patient_id"].astype(str), strict=True))
