@@ -65,7 +65,9 @@ if smoke:
 assert set(held_out) <= set(single.items["topic"]) & set(paired.items["topic"])
 for cohort in (single, paired):
     achieved = {split: round(share, 3) for split, share in cohort.meta["confounding"]["achieved_rho"].items()}
-    print(cohort.meta["name"], cohort.meta["counts"], "achieved:", achieved)
+    counts = cohort.meta["counts"]["by_split"]
+    print(f"{cohort.meta['name']}: {cohort.items['topic'].nunique()} topics, {counts['train']:,} items to learn from")
+    print(f"    {counts['test']:,} in the test; P(answer agrees with style): {achieved}")
     print("   ", cohort.split("train")["question"].iloc[0])
 
 # %% [markdown]
@@ -136,6 +138,10 @@ for run in tuned.values():
 #   share of answers that become the donor's when the donor's true answer is the opposite;
 # - **zero-shot**: accuracy on topics that no stage asked about (half of the answers are "yes");
 # - **two ECGs**: accuracy on comparisons, and the share of answers that change with each of the two.
+#
+# One row asks more than the abstract does. P(answer = severity) is .947 by construction, in the unbiased test too, and
+# severity shows in the ECG: who sees how ill the patient is need not know what is asked. So accuracy is also counted on
+# the items where answer and severity disagree.
 
 # %%
 scores = {name: ScoreSet.open(folder / f"scores-{name}") for name in ASKED}
@@ -171,6 +177,11 @@ def follows(outcomes, run):
     return outcomes.answers(run, OPPOSITE).follows
 
 
+def against_severity(outcomes, run):
+    yes = outcomes.items["answer"].str[0].to_numpy() == "yes"
+    return np.where(yes != outcomes.items["severity_acuity"].to_numpy(), correct(outcomes, run), np.nan)
+
+
 def changed(intervention: str):
     def value(outcomes, run):
         before, after = outcomes.answers(run, "intact"), outcomes.answers(run, intervention)
@@ -189,9 +200,20 @@ MEASURES = [  # claim, what, cohort, split, runs, value, intervention whose dono
     ("random ECG", "accuracy, random ECG", "single", "test_unbiased", both, under(RANDOM), RANDOM, False),
     ("random ECG", "follow rate", "single", "test", both, follows, OPPOSITE, False),
     ("zero-shot", "accuracy, topics held out", "single", "test_unbiased", both, correct, None, True),
+    (
+        "what, or how ill",
+        "accuracy, answer against severity",
+        "single",
+        "test_unbiased",
+        both,
+        against_severity,
+        None,
+        False,
+    ),
     ("two ECGs", "accuracy, test as it is", "paired", "test", tuned, correct, None, False),
     ("two ECGs", "accuracy, unbiased test", "paired", "test_unbiased", tuned, correct, None, False),
     ("two ECGs", "accuracy, reworded", "paired", "test", tuned, under(HELD_OUT), None, False),
+    ("two ECGs", "accuracy, answer against severity", "paired", "test_unbiased", tuned, against_severity, None, False),
     ("two ECGs", "follow rate", "paired", "test", tuned, follows, OPPOSITE, False),
     ("two ECGs", "answers changed by the first ECG", "paired", "test", tuned, changed(first_ecg), first_ecg, False),
     ("two ECGs", "answers changed by the second ECG", "paired", "test", tuned, changed(second_ecg), second_ecg, False),
@@ -214,6 +236,28 @@ rows = {
 SVG(forest_figure(list(rows.values()), panels))
 
 # %%
-panels = {what: f"{what}, two ECGs" for _, what, *_ in MEASURES[7:10]}
-rows = {line: {"label": line} | {what: found[line] for _, what, found in results[7:10]} for line in LINES}
+pair = [(what, found) for claim, what, found in results if claim == "two ECGs" and not what.endswith("as it is")]
+panels = {what: what.replace("answers changed by", "changed by") for what, _ in pair}
+rows = {line: {"label": line} | {what: found[line] for what, found in pair} for line in LINES}
 SVG(forest_figure(list(rows.values()), panels))
+
+# %% [markdown]
+# ## What it says
+#
+# - **Adversarial wording.** Reworded in the other style, the plainly pre-trained model is right in .27, worse than
+#   chance, since the words now point the other way; the de-biased one loses nothing (.82 before and after).
+# - **Random ECG.** Both fall to chance, as they must. But plain pre-training follows a donor's ECG in .24 of the swaps
+#   (with three seeds between .02 and .52), the de-biased model in .82.
+# - **Zero-shot.** .51 against .79 on topics that no stage named. That is not knowledge of these topics: the words of a
+#   topic are new to a language model trained from scratch. It is what the next point says.
+# - **What, or how ill.** Where answer and severity disagree, the de-biased model is right in a third of the items it
+#   learned to answer. It mostly reads from the ECG how ill the patient is, which under this law tells the answer, and
+#   which adjustment for the wording does not and should not take away: the target is P(answer | ECG, do(question)). On
+#   an unconfounded test, `test_natural`, such models are far from useful ([docs/results.md](../docs/results.md)).
+# - **Two ECGs.** Plain fine-tuning on confounded comparisons brings the shortcut back, whatever came before: .52 after
+#   plain, .56 after de-biased pre-training on the unbiased test, with answers that hardly change when an ECG is
+#   exchanged. De-biased throughout it is right in .75, and heeds the second ECG far more than the first, as one can in
+#   these comparisons: the second ECG alone is right in .86.
+#
+# What these data and this machine cannot show: the paper's own data, models and sizes; pre-training on more than 6,000
+# ECGs; topics of another kind than the trained ones; comparisons of one patient's ECGs over time.
