@@ -20,11 +20,16 @@ def require_room(out: Path, what: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
+def write_whole(path: Path, text: str) -> None:
+    """Write a file: whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """As JSON with sorted keys, whole or not at all."""
+    write_whole(path, json.dumps(record, indent=2, sort_keys=True) + "\n")
 
 
 def read_record(path: Path) -> dict[str, Any]:

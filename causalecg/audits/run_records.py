@@ -9,6 +9,7 @@ from typing import Any
 
 from causalecg.audits.roles import ROLES
 from causalecg.errors import InputError
+from causalecg.records import write_whole
 
 SCHEMA_VERSION = 1
 
@@ -104,7 +105,4 @@ def read_records(out: Path) -> dict[str, Any]:
 
 
 def _write(out: Path, record: Mapping[str, Any]) -> None:
-    path = out / "runs.json"
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
-    partial.replace(path)
+    write_whole(out / "runs.json", json.dumps(record, indent=2, allow_nan=False) + "\n")

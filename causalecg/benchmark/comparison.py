@@ -21,6 +21,7 @@ from causalecg.audits.suite import run_suite
 from causalecg.benchmark import dial
 from causalecg.benchmark.cells import Cell
 from causalecg.errors import InputError
+from causalecg.records import write_whole
 from structural_models.json_values import plain
 
 if TYPE_CHECKING:
@@ -82,9 +83,7 @@ def report_comparison(
         title=f"Comparison of {len(record['arms'])} arms on {cohort.meta['name']}",
     )
     folder = out if report is None else Path(report)
-    partial = folder / ".comparison.json.partial"
-    partial.write_text(json.dumps(plain(record), indent=2, allow_nan=False) + "\n")
-    partial.replace(folder / "comparison.json")
+    write_whole(folder / "comparison.json", json.dumps(plain(record), indent=2, allow_nan=False) + "\n")
     return page, record
 
 

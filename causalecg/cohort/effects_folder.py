@@ -10,6 +10,7 @@ import pandas as pd
 
 from causalecg.cohort.effects_record import require_whole
 from causalecg.errors import InputError
+from causalecg.records import write_whole
 
 RECORD = "effects.json"
 
@@ -32,9 +33,7 @@ def write_effects(folder: str | Path, record: dict[str, Any]) -> Path:
                 pd.DataFrame(found[name]).to_csv(folder / f"{scale['scale']}-{label}.csv", index=False)
         if scale["severity"]:
             pd.DataFrame(scale["severity"]["table"]).to_csv(folder / f"{scale['scale']}-severity.csv", index=False)
-    partial = folder / f".{RECORD}.partial"
-    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(folder / RECORD)
+    write_whole(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     return folder / RECORD
 
 

@@ -17,12 +17,16 @@ def require_held_out(config: RunConfig) -> None:
 
     Of a saved model without a record nothing is known.
     """
-    start = None if config.model.start is None else Path(config.model.start)
-    for name in ("run.json", "pretraining.json"):
-        if start is not None and (start / name).is_file():
-            record = read_record(start / ("config.json" if name == "run.json" else name))
-            before = record if name == "run.json" else record["config"]
-            require_topics(config.held_out_topics, before.get("held_out_topics", ()), str(start))
+    if config.model.start is None:
+        return
+    start = Path(config.model.start)
+    if (start / "run.json").is_file():
+        before = read_record(start / "config.json")
+    elif (start / "pretraining.json").is_file():
+        before = read_record(start / "pretraining.json")["config"]
+    else:
+        return
+    require_topics(config.held_out_topics, before.get("held_out_topics", ()), str(start))
 
 
 def require_topics(held_out: Sequence[str], before: Sequence[str], where: str) -> None:

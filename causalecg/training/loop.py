@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -250,14 +250,9 @@ class Loop:
             self.shares.reduce_apart()
             sharding.clip(mine, self.config.clip_norm)
 
-    @contextmanager
-    def _whole(self) -> Iterator[None]:
+    def _whole(self) -> AbstractContextManager[None]:
         """The objective's weights are all there, outside a step."""
-        if self.shares is None:
-            yield
-        else:
-            with self.shares.whole():
-                yield
+        return nullcontext() if self.shares is None else self.shares.whole()
 
     def _others(self, mine: list[nn.Parameter]) -> list[nn.Parameter]:
         own = set(map(id, mine))

@@ -110,20 +110,22 @@ def accuracy_by_type(
         if not outcomes.has(name, "intact"):
             have = ", ".join(score_set.runs)
             raise InputError(f"there are no intact answers of a run '{name}' in split {split}; runs are {have}")
-    answers = {name: outcomes.answers(name, "intact") for name in names}
-    every = np.all([np.ones(len(outcomes.items), dtype=bool), *(found.asked for found in answers.values())], axis=0)
+    answers = [outcomes.answers(name, "intact") for name in names]
+    whose = ["majority answer per template", *names]
+    correct = np.stack([outcomes.majority(), *(found.correct for found in answers)], axis=1)
+    every = np.all([np.ones(len(correct), dtype=bool), *(found.asked for found in answers)], axis=0)
     types = outcomes.items["question_type"].astype(str).to_numpy()
     rows = []
     for kind in [*sorted(set(types)), "all"]:
         asked = every & ((types == kind) | (kind == "all"))
-        sides = [("majority answer per template", outcomes.majority())]
-        sides += [(name, found.correct) for name, found in answers.items()]
-        for who, correct in sides:
-            if asked.any():
-                boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
-                found = boot.means(correct[asked]).share(0)
-                row = {"question_type": kind, "who": who, "items": int(asked.sum()), "patients": boot.own}
-                rows.append(row | {"accuracy": found.estimate, "low": found.low, "high": found.high})
+        if not asked.any():
+            continue
+        boot = outcomes.bootstrap(asked, seed=seed, replicates=replicates)
+        means = boot.means(correct[asked])
+        for i, who in enumerate(whose):
+            share = means.share(i)
+            row = {"question_type": kind, "who": who, "items": int(asked.sum()), "patients": boot.own}
+            rows.append(row | {"accuracy": share.estimate, "low": share.low, "high": share.high})
     return pd.DataFrame(rows)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from causalecg import __version__
 from causalecg.benchmark.leaderboard.summary import COLUMNS
+from causalecg.records import write_whole
 from causalecg.reports.page import interval, unmarked
 from structural_models.json_values import plain
 
@@ -28,14 +29,14 @@ def write_leaderboard(out: Path, board: Mapping[str, Any]) -> Path:
         board: record of :func:`causalecg.benchmark.leaderboard.summary.summarise`.
     """
     record = {**plain(board), "made_with": f"causalecg {__version__}"}
-    _put(out / "leaderboard.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
-    _put(out / "leaderboard.md", markdown(record))
+    write_whole(out / "leaderboard.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
+    write_whole(out / "leaderboard.md", markdown(record))
     partial = out / ".leaderboard.parquet.partial"
     _flat(record["rows"]).to_parquet(partial, index=False)
     partial.replace(out / "leaderboard.parquet")
     page = out / "leaderboard.html"
     shown = [key for key in COLUMNS if any(row.get(key) for row in record["rows"])]
-    _put(page, _template().render(record=record, columns=COLUMNS, shown=shown, cell=cell, figure=figure(record)))
+    write_whole(page, _template().render(record=record, columns=COLUMNS, shown=shown, cell=cell, figure=figure(record)))
     return page
 
 
@@ -201,12 +202,6 @@ def _flat(rows: Sequence[Mapping[str, Any]]) -> Any:
         if not values:
             records.append({**about, "measure": None, "estimate": None, "low": None, "high": None})
     return pd.DataFrame(records)
-
-
-def _put(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def _template() -> Any:
