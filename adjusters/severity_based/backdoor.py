@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adjusters.candidates import added
 from adjusters.contract import (
     Adjuster,
     Batch,
@@ -32,6 +33,7 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
+from adjusters.severity_based.answer_shares import AnswerShares, answer_scores, count_answers
 from adjusters.severity_based.cells import Columns, require_adjustment, require_overlap
 from adjusters.severity_based.severity_model import SeverityModel, SeverityPrior
 
@@ -47,7 +49,8 @@ SeverityFrom = Literal["auto", "features", "question"]
 class Backdoor(Adjuster):
     """Conditions on the severity in training and sums it out, exactly, at prediction.
 
-    Training puts ``"Severity: WORD."`` before each question: one scorer pass. With ``prior="conditional"`` the loss
+    Training puts ``"Severity: WORD."`` before each question, and adds to the scores what the severity says of the
+    answer by itself, log P(answer | severity, topic) by counts: one scorer pass. With ``prior="conditional"`` the loss
     adds ``severity_weight`` times the negative log-likelihood of the severity given the ECG. That term also reaches the
     encoder, on purpose: with the severity told, a strongly confounded answer teaches it next to nothing. A second
     stage, ``begin`` only, calibrates P(s | E) on the validation split, whose patients were not trained on.
@@ -60,9 +63,13 @@ class Backdoor(Adjuster):
             where the scorer has them (with ``feature_dim``).
         exclusion: declares that the question's style does not cause the answer; without it, wordings that never occur
             at a severity are refused, since nothing in the data tells what they would do there.
+        answer_shares: begin with what the severity says of the answer by counts; otherwise it is told in words alone,
+            and a language model that is not trained may learn the wording in its place.
 
-    Learned: ``levels_`` (K,) int64 sorted severity levels; ``topics_``, those told apart (none where the estimand does
-    not hold the topic fixed, or there is one); ``shares_`` (topics + 1, K) shares of the levels among training rows.
+    The table must have the columns ``kind``, ``candidates`` and ``answer`` where ``answer_shares`` is on. Learned:
+    ``levels_`` (K,) int64 sorted severity levels; ``topics_``, those told apart (none where the estimand does
+    not hold the topic fixed, or there is one); ``shares_`` (topics + 1, K) shares of the levels among training rows;
+    ``answers_`` and ``answer_counts_``, see :func:`adjusters.severity_based.answer_shares.count_answers`.
     """
 
     card = Card(
@@ -81,6 +88,8 @@ class Backdoor(Adjuster):
     levels_: np.ndarray
     topics_: list[str]
     shares_: np.ndarray
+    answers_: list[str]
+    answer_counts_: np.ndarray
 
     def __init__(
         self,
@@ -89,6 +98,7 @@ class Backdoor(Adjuster):
         severity_weight: float = 1.0,
         severity_from: SeverityFrom = "auto",
         exclusion: bool = False,
+        answer_shares: bool = True,
     ) -> None:
         if prior not in get_args(Prior):
             raise ContractError(f"backdoor's prior is conditional or marginal, not '{prior}'")
@@ -100,6 +110,7 @@ class Backdoor(Adjuster):
         self.severity_weight = severity_weight
         self.severity_from = severity_from
         self.exclusion = exclusion
+        self.answer_shares = answer_shares
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
@@ -134,6 +145,16 @@ class Backdoor(Adjuster):
         # A level that a topic lacks keeps half a row: a share of zero would rule it out for good.
         self.shares_ = np.array([(row + 0.5) / (row + 0.5).sum() for row in rows] + [counts / counts.sum()])
         self.batch_columns = (column,)
+        if self.answer_shares:
+            missing = [name for name in ("kind", "candidates", "answer") if name not in table.columns]
+            if missing:
+                raise ContractError(
+                    f"{self.called} counts answers by severity, but the table lacks the column '{missing[0]}'; "
+                    "use answer_shares=false to tell the severity in words alone"
+                )
+            of_topic = np.zeros(len(table), dtype=np.int64) if code is None else np.searchsorted(names, code)
+            self.answers_ = sorted({answer for answers in table["candidates"] for answer in answers})
+            self.answer_counts_ = count_answers(table, at, of_topic, self.answers_)
         return self
 
     def level_words(self) -> tuple[str, ...]:
@@ -158,9 +179,15 @@ class Backdoor(Adjuster):
         if self.prior == "conditional":
             from_features = able and self.severity_from != "question"
             severity = SeverityModel(scorer, words, prior, from_features=from_features)
-        return BackdoorObjective(
-            scorer, self.batch_columns[0], self.levels_, words, prior, severity, self.severity_weight
-        )
+        column, shares = self.batch_columns[0], self.answers_told()
+        return BackdoorObjective(scorer, column, self.levels_, words, prior, severity, self.severity_weight, shares)
+
+    def answers_told(self) -> AnswerShares | None:
+        """What is added where a severity is told; ``None`` where it is told in words alone."""
+        if not self.answer_shares:
+            return None
+        sizes = len(self.topics_), len(self.levels_), len(self.answers_)
+        return AnswerShares(answer_scores(self.answer_counts_, *sizes), self.answers_)
 
 
 def check_severity_options(name: str, words: Sequence[str] | None, severity_from: SeverityFrom) -> None:
@@ -172,7 +199,7 @@ def check_severity_options(name: str, words: Sequence[str] | None, severity_from
 
 
 class BackdoorObjective(Objective):
-    """See :class:`Backdoor`. ``severity`` is ``None`` for the marginal prior."""
+    """See :class:`Backdoor`. ``severity`` is ``None`` for the marginal prior, ``shares`` where words alone are told."""
 
     levels: Tensor
 
@@ -185,6 +212,7 @@ class BackdoorObjective(Objective):
         prior: SeverityPrior,
         severity: SeverityModel | None,
         severity_weight: float,
+        shares: AnswerShares | None,
     ) -> None:
         super().__init__(scorer)
         self.column = column
@@ -192,12 +220,12 @@ class BackdoorObjective(Objective):
         self.severity = severity
         self.severity_weight = severity_weight
         self.prior = prior
+        self.shares = shares
         self.register_buffer("levels", torch.as_tensor(levels, dtype=torch.int64))
 
     def forward(self, batch: Batch) -> Tensor:
         """(batch, candidates) sum over strata: log P(candidate | E, do(Q)) ("one"), or its log-odds ("set")."""
-        first, features = self._scored(batch.with_context(self.contexts[0]))
-        scores = [first, *(self.scorer(batch.with_context(text)) for text in self.contexts[1:])]
+        scores, features = self._by_level(batch)
         return mix(torch.stack(scores), self.log_severity(batch, features), batch)
 
     def log_severity(self, batch: Batch, features: Tensor | None = None) -> Tensor:
@@ -241,8 +269,7 @@ class BackdoorObjective(Objective):
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         position = self._position(batch.columns[self.column])
-        told = batch.with_context([self.contexts[k] for k in position.tolist()])
-        scores, features = self._scored(told)
+        scores, features = self._told(batch, position)
         answer = negative_log_likelihood(scores, batch)
         if self.severity is None:
             return answer, None
@@ -251,12 +278,24 @@ class BackdoorObjective(Objective):
         levels = levels.to(torch.promote_types(levels.dtype, torch.float32))
         return answer, nn.functional.cross_entropy(levels, position, reduction="none")
 
-    def _scored(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Scores, and the ECG features where a head wants them and the scorer gives both at once."""
-        joint = self.severity is not None and self.severity.head is not None
+    def _by_level(self, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
+        """Per level, the scores with it told; and the features, as of :meth:`_told`."""
+        first = torch.zeros(len(batch), dtype=torch.int64, device=self.levels.device)
+        scores, features = self._told(batch, first)
+        return [scores, *(self._told(batch, first + k, features)[0] for k in range(1, len(self.levels)))], features
+
+    def _told(self, batch: Batch, position: Tensor, features: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Scores with the levels at (batch,) positions told; and ECG features as given, or where a head wants them and
+        the scorer gives both at once."""
+        told = batch.with_context([self.contexts[k] for k in position.tolist()])
+        joint = features is None and self.severity is not None and self.severity.head is not None
         if joint and isinstance(self.scorer, HasJointFeatures):
-            return self.scorer.scores_and_features(batch, "ecg")
-        return self.scorer(batch), None
+            scores, features = self.scorer.scores_and_features(told, "ecg")
+        else:
+            scores = self.scorer(told)
+        if self.shares is not None:
+            scores = added(scores, self.shares(batch, self.prior.index(batch), position), batch)
+        return scores, features
 
     def _position(self, values: Tensor) -> Tensor:
         """Position of each value among the training levels; a level that was not trained on counts as the nearest."""

@@ -57,9 +57,10 @@ class Hybrid(Backdoor):
         exchange: share of the items, in [0, 1], that are asked in other words of the same canonical question. It is a
             prior that the style has no effect of its own: at zero the data alone decide, and where wording and true
             severity hardly ever disagree they say little; at one it is presumed to have none.
-        words, severity_from, exclusion: as of :class:`Backdoor`.
+        words, severity_from, exclusion, answer_shares: as of :class:`Backdoor`; the counts are those of the recorded
+            severity.
 
-    The table must have the columns ``question`` and ``question_id`` where ``exchange`` is positive. Learned: as of
+    The table must also have the columns ``question`` and ``question_id`` where ``exchange`` is positive. Learned: as of
     :class:`Backdoor`; ``styles_`` and ``style_shares_`` (topics + 1, K, styles), the shares that P(F | s, T) starts
     from; ``wordings_``: per canonical question its training texts and how often each was asked.
 
@@ -98,6 +99,7 @@ class Hybrid(Backdoor):
         words: Sequence[str] | None = None,
         severity_from: SeverityFrom = "auto",
         exclusion: bool = False,
+        answer_shares: bool = True,
     ) -> None:
         check_severity_options(self.called, words, severity_from)
         if not 0 <= exchange <= 1:
@@ -109,6 +111,7 @@ class Hybrid(Backdoor):
         self.words = words
         self.severity_from = severity_from
         self.exclusion = exclusion
+        self.answer_shares = answer_shares
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
@@ -168,9 +171,8 @@ class HybridObjective(BackdoorObjective):
     style_start: Tensor
 
     def __init__(self, options: Hybrid, plain: BackdoorObjective) -> None:
-        super().__init__(
-            plain.scorer, plain.column, options.levels_, options.level_words(), plain.prior, plain.severity, 1.0
-        )
+        levels, words = options.levels_, options.level_words()
+        super().__init__(plain.scorer, plain.column, levels, words, plain.prior, plain.severity, 1.0, plain.shares)
         self.exchange = options.exchange
         self.wordings = ExchangedWordings(options.wordings_)
         tiny = np.finfo(np.float64).tiny
@@ -224,8 +226,7 @@ class HybridObjective(BackdoorObjective):
     def _per_item(self, batch: Batch, asked: Batch) -> Tensor:
         """(batch,) -log sum_s P(s | E, T) P(S~, F | s, T) P(A | E, Q as asked, s)."""
         assert self.severity is not None
-        scores, features = self._scored(asked.with_context(self.contexts[0]))
-        each = [scores, *(self.scorer(asked.with_context(text)) for text in self.contexts[1:])]
+        each, features = self._by_level(asked)
         answer = torch.stack([-negative_log_likelihood(s, batch) for s in each], dim=1)
         levels = self.severity.scores(self.scorer, batch, features)
         # At least single precision: a sum of exponentials in half precision is too coarse to learn from.

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adjusters.contract import Batch, Scorer, log_probabilities
+from adjusters.candidates import candidate_places, normalised
+from adjusters.contract import Batch, Scorer
 from adjusters.shortcut_model.bias_view import CODE
 
 
@@ -40,31 +41,6 @@ class AnswerPrior(nn.Module):
     def positions(self, batch: Batch) -> Tensor:
         """(batch, candidates) int64 column of each candidate; that of strangers at padding."""
         return candidate_places(batch, self.place)
-
-
-def normalised(scores: Tensor, batch: Batch) -> Tensor:
-    """Scores as log-probabilities over the item's candidates ("one"); as they are ("set"). Zero at padding."""
-    found = log_probabilities(scores, batch) if batch.kind == "one" else scores
-    return found.masked_fill(batch.padding, 0.0)
-
-
-def centred(scores: Tensor, batch: Batch) -> Tensor:
-    """Scores less their mean over the item's candidates ("one"), or as they are ("set"). Zero at padding."""
-    filled = scores.masked_fill(batch.padding, 0.0)
-    if batch.kind == "set":
-        return filled
-    count = (~batch.padding).sum(1, keepdim=True)
-    return (filled - filled.sum(1, keepdim=True) / count).masked_fill(batch.padding, 0.0)
-
-
-def candidate_places(batch: Batch, place: dict[str, int]) -> Tensor:
-    """(batch, candidates) int64 place of each candidate's text, ``len(place)`` where it has none and at padding."""
-    width, other = batch.candidate_ids.shape[1], len(place)
-    row = {
-        names: [place.get(name, other) for name in names] + [other] * (width - len(names))
-        for names in set(batch.candidates)
-    }
-    return torch.tensor([row[names] for names in batch.candidates], device=batch.candidate_ids.device)
 
 
 class QuestionPrior(nn.Module):
@@ -149,9 +125,3 @@ def scored_once(scorer: Scorer, batch: Batch) -> Tensor:
         at.append(place[key])
     found = scorer(batch.select(first))
     return found[torch.tensor(at, device=found.device)]
-
-
-def added(scores: Tensor, offset: Tensor, batch: Batch) -> Tensor:
-    """Scores plus an offset; -inf at padding."""
-    filled = scores.masked_fill(batch.padding, 0.0) + offset.to(scores.dtype)
-    return filled.masked_fill(batch.padding, float("-inf"))

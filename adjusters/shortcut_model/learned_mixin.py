@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adjusters.candidates import added, normalised
 from adjusters.contract import (
     Batch,
     Card,
@@ -20,7 +21,7 @@ from adjusters.contract import (
     negative_log_likelihood,
     scores_and_features,
 )
-from adjusters.shortcut_model.answer_prior import AnswerPrior, QuestionPrior, added, normalised
+from adjusters.shortcut_model.answer_prior import AnswerPrior, QuestionPrior
 from adjusters.shortcut_model.bias_view import BiasView
 from adjusters.shortcut_model.prior_based import PriorBased, PriorFrom, PriorObjective
 

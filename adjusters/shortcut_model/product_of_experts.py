@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from adjusters.candidates import added
 from adjusters.contract import Batch, Card, NewScorer, Scorer, negative_log_likelihood
-from adjusters.shortcut_model.answer_prior import AnswerPrior, QuestionPrior, added
+from adjusters.shortcut_model.answer_prior import AnswerPrior, QuestionPrior
 from adjusters.shortcut_model.bias_view import BiasView
 from adjusters.shortcut_model.prior_based import PriorBased, PriorFrom, PriorObjective
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adjusters.candidates import candidate_places, centred
 from adjusters.contract import (
     Adjuster,
     Batch,
@@ -23,7 +24,7 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
-from adjusters.shortcut_model.answer_prior import as_dealt, candidate_places, centred
+from adjusters.shortcut_model.answer_prior import as_dealt
 from adjusters.shortcut_model.bias_view import CODE, Codes, ViewColumns
 
 if TYPE_CHECKING:

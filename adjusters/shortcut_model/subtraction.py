@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adjusters.candidates import centred, normalised
 from adjusters.contract import (
     Batch,
     Kind,
@@ -20,7 +21,7 @@ from adjusters.contract import (
     weighted_mean,
 )
 from adjusters.shortcut_model.altered_ecg import sum_of_ecgs, with_mean, with_noise
-from adjusters.shortcut_model.answer_prior import centred, normalised, scored_once
+from adjusters.shortcut_model.answer_prior import scored_once
 from adjusters.shortcut_model.fusion import Fusion, closest_constant, divergence, fused, untreated
 
 #: How far below the least plausible candidate that is kept those stand that are cut off, nats.

@@ -33,16 +33,18 @@ def run_comparison(
     """Train and score every arm with seeds 0..``seeds`` - 1 under ``out``; finished cells are not done again.
 
     Raises:
-        InputError: an unknown or repeated arm, no seed, or ``out`` holds a comparison of another cohort or
-            configuration.
+        InputError: an unknown or repeated arm, no seed, a launch that training does not serve, or ``out`` holds a
+            comparison of another cohort or configuration.
         ContractError, NotIdentified: an arm cannot work on this cohort. Nothing has been trained then.
     """
     from causalecg.cohort.schema import TEST_SPLITS
     from causalecg.training.arms import Arm
     from causalecg.training.beginnings import require_held_out
     from causalecg.training.run import check_arm
+    from causalecg.training.sharding import check_launch
     from causalecg.training.tables import of_environment, rows_of
 
+    check_launch()
     out = Path(out)
     parsed = [Arm.parse(text) for text in arms]
     names = [str(arm) for arm in parsed]

@@ -74,6 +74,9 @@ def table() -> pd.DataFrame:
             "severity_simulated": severity,
             "topic": np.array(["x", "y"])[topic],
             "style": np.array(["s", "t", "u"])[style],
+            "kind": "one",
+            "candidates": [["yes", "no"]] * n,
+            "answer": [["yes"]] * n,
         }
     )
 

@@ -15,6 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from causalecg.benchmark.compare import run_comparison
+from causalecg.benchmark.leaderboard.trained import fill_simulated
 from causalecg.errors import InputError
 from causalecg.training import sharding
 from causalecg.training.encoder_pretraining import pretrain_encoder
@@ -111,6 +113,10 @@ def test_what_is_not_served_is_refused_before_anything_is_written(
         train(cohort, "none", config, seed=0, out=tmp_path / "run", progress=False)
     with pytest.raises(InputError, match=says):
         pretrain_encoder(cohort, "labels", config, seed=0, out=tmp_path / "encoder", progress=False)
+    with pytest.raises(InputError, match=says):
+        run_comparison(cohort, ["none"], 1, config, tmp_path / "board", progress=False)
+    with pytest.raises(InputError, match=says):
+        fill_simulated(tmp_path / "t1", ["R1"], ["none"], 1, progress=False)
     assert not list(tmp_path.iterdir())
 
 

@@ -122,7 +122,9 @@ def _grid(regimes: Sequence[str], arms: Sequence[str], seeds: int) -> Grid:
 
 def _configured(config: Path | None) -> RunConfig:
     from causalecg.training.config import RunConfig
+    from causalecg.training.sharding import check_launch
 
+    check_launch()
     return RunConfig() if config is None else RunConfig.read(config)
 
 
