@@ -49,7 +49,7 @@ def training_curves_figure(curves: Sequence[Mapping[str, Any]]) -> str:
                 for values, colour, label in lines:
                     y = [float("nan") if value is None else value for value in values]
                     axes.plot(range(1, len(y) + 1), y, color=colour, linewidth=1.2, marker=".", label=label)
-            axes.set_title(shortened(arms[place], 28), fontsize=9)
+            axes.set_title(shortened(arms[place], 26), fontsize=8)
             axes.set_ylim(bottom=0)
             axes.xaxis.get_major_locator().set_params(integer=True)
         figure.supxlabel("epoch", fontsize=9)
