@@ -2,8 +2,8 @@
 
 Run: python benchmarks/told_severity.py RUN COHORT [--items 400]
 
-Printed are changes of the log-odds of the first answer, on items of the unbiased test: with the highest severity told in
-place of the lowest, and between the two styles among items of the same severity and answer. Where the first is small
+Printed are changes of the log-odds of the first answer, on items of the unbiased test: with the highest severity told
+in place of the lowest, and between the two styles among items of the same severity and answer. Where the first is small
 beside the second, summing out the severity changes nothing.
 """
 

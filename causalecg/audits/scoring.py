@@ -78,7 +78,8 @@ def score(
         draws: donors or wordings per item, of all interventions or by name.
         further_items: interventions outside the default suite, and draws after the first, are asked of so many items
             only, chosen at random by ``seed``; ``None`` = of all.
-        max_items: only the first so many items of the split. Donors and wordings are those of the whole split.
+        max_items: only so many items of the split, drawn at random by ``seed`` (cohorts may be sorted by topic). Donors
+            and wordings are those of the whole split.
         environment, template_ids: which items.
         user_wordings: question or question_id -> wordings, for ``wording[user]``.
         progress: show a bar.
@@ -96,8 +97,8 @@ def score(
     if severity is not None and severity not in cohort.items.columns:
         severity = cohort.severity_column(severity)
     table = rows_of(cohort, split, environment=environment, template_ids=template_ids)
-    kept = table if max_items is None else table.iloc[:max_items]
-    some = _subsample(kept, further_items, seed)
+    kept = _subsample(table, max_items, seed, "items")
+    some = _subsample(kept, further_items, seed, "further items")
     how = {"max_items": max_items, "severity": severity, "environment": environment, "template_ids": list(template_ids)}
     changed: dict[Job, pd.DataFrame] = {}
     asked: dict[Job, int] = {}
@@ -148,16 +149,17 @@ def score(
                 )
         finish(out, run_id, split, planned)
         if len(kept) < len(table):
-            note(out, run_id, f"{split}: the first {len(kept)} of {len(table)} items")
+            note(out, run_id, f"{split}: {len(kept)} of {len(table)} items, drawn at random")
     taking_part.wait_for_everyone()
     return out
 
 
-def _subsample(kept: pd.DataFrame, number: int | None, seed: int) -> pd.DataFrame:
-    if number is None or number >= len(kept):
-        return kept
-    rng = np.random.default_rng([seed, zlib.crc32(b"further items")])
-    return kept.iloc[np.sort(rng.permutation(len(kept))[:number])]
+def _subsample(table: pd.DataFrame, number: int | None, seed: int, purpose: str) -> pd.DataFrame:
+    """So many rows, in their order; the same positions for tables of one length."""
+    if number is None or number >= len(table):
+        return table
+    rng = np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+    return table.iloc[np.sort(rng.permutation(len(table))[:number])]
 
 
 def _parts(changed: Mapping[Job, pd.DataFrame]) -> Iterator[tuple[Job, int, int]]:

@@ -42,8 +42,9 @@ class Cell:
 class Plan:
     """What every cell has in common.
 
-    ``splits`` are scored with the ECG and question intact; the first ``audit_items`` items (the same in every cell) of
-    the biased test are put through the default interventions as well, those of the unbiased test get a random ECG.
+    ``splits`` are scored with the ECG and question intact; ``audit_items`` items of the biased test, drawn at random
+    and the same in every cell, are put through the default interventions as well, those of the unbiased test get a
+    random ECG.
     """
 
     cohort: Path

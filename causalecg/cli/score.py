@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
             typer.Option(help="package.module:function that builds the module of your own that a run trained."),
         ] = None,
         environment: Annotated[str | None, typer.Option(help="Part of the cohort; a run brings its own.")] = None,
-        max_items: Annotated[int | None, typer.Option(min=1, help="Only the first so many items.")] = None,
+        max_items: Annotated[int | None, typer.Option(min=1, help="Only so many items, drawn at random.")] = None,
         further_items: Annotated[
             int | None,
             typer.Option(

@@ -48,7 +48,24 @@ def test_donors_are_those_of_the_whole_split(cohort: Cohort, tmp_path) -> None:
         pairs = zip(swapped[column], swapped[f"{column}_whole"], strict=True)
         assert all(list(a) == list(b) for a, b in pairs)
     opened = ScoreSet.open(tmp_path / "25")
+    assert opened.runs["m"]["notes"][-1] == "test: 25 of 80 items, drawn at random"
     assert "not named" not in {r.name: r for r in run_suite(opened)}["follow_rate"].note
+
+
+def test_a_part_of_a_split_is_of_all_of_it_and_the_same_for_every_model(cohort: Cohort, tmp_path) -> None:
+    """Cohorts may be sorted by topic: the first items would be of the first topics."""
+    chosen = {
+        (name, seed): set(
+            scored(cohort, tmp_path / f"{seed}", name, max_items=25, seed=seed, interventions=("intact",))
+            .scores.query("run_id == @name")["item_id"]
+        )
+        for name, seed in (("a", 0), ("b", 0), ("a", 1))
+    }  # fmt: skip
+    assert all(len(items) == 25 for items in chosen.values())
+    assert chosen["a", 0] == chosen["b", 0] != chosen["a", 1]
+    place = cohort.split("test").reset_index().set_index("item_id")["index"]
+    # Mean place of 25 of 80 drawn without replacement: 39.5, standard deviation 3.8; of the first 25 it is 12.
+    assert abs(place.loc[sorted(chosen["a", 0])].mean() - place.mean()) < 4 * 3.8
 
 
 @pytest.mark.parametrize("change", [{"max_items": 30}, {"severity": None, "interventions": ("intact",)}])
