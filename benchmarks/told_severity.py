@@ -36,7 +36,7 @@ def main() -> None:
     with torch.no_grad():
         for positions in batches.in_order(100):
             batch = batches(positions)
-            for k, scores in enumerate(objective._by_level(batch)[0]):
+            for k, scores in enumerate(objective.scores_by_level(batch)[0]):
                 odds[k, batch.rows.numpy()] = (scores[:, 0] - scores[:, 1]).double().numpy()
     told = odds[-1] - odds[0]
     table = table.assign(odds=odds.mean(0), answer=table["answer"].map(tuple))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from adjusters.candidates import added
+from adjusters.checksum_folds import checksum_folds
 from adjusters.contract import (
     Adjuster,
     Batch,
@@ -44,16 +45,20 @@ if TYPE_CHECKING:
 
 Prior = Literal["conditional", "marginal"]
 SeverityFrom = Literal["auto", "features", "question"]
+#: Of patients, for the counts of answers, and the column of their codes.
+FOLDS, FOLD_CODE = 10, "answer_fold"
+_COUNTED = ("kind", "candidates", "answer", "patient_ids")
 
 
 class Backdoor(Adjuster):
     """Conditions on the severity in training and sums it out, exactly, at prediction.
 
     Training puts ``"Severity: WORD."`` before each question, and adds to the scores what the severity says of the
-    answer by itself, log P(answer | severity, topic) by counts: one scorer pass. With ``prior="conditional"`` the loss
-    adds ``severity_weight`` times the negative log-likelihood of the severity given the ECG. That term also reaches the
-    encoder, on purpose: with the severity told, a strongly confounded answer teaches it next to nothing. A second
-    stage, ``begin`` only, calibrates P(s | E) on the validation split, whose patients were not trained on.
+    answer by itself, log P(answer | severity, topic) by counts of other patients: one scorer pass. With
+    ``prior="conditional"`` the loss adds ``severity_weight`` times the negative log-likelihood of the severity given
+    the ECG. That term also reaches the encoder, on purpose: with the severity told, a strongly confounded answer
+    teaches it next to nothing. A second stage, ``begin`` only, calibrates P(s | E) on the validation split, whose
+    patients were not trained on.
 
     Args:
         prior: what the severity is averaged over, P(s | E) or P(s).
@@ -66,7 +71,7 @@ class Backdoor(Adjuster):
         answer_shares: begin with what the severity says of the answer by counts; otherwise it is told in words alone,
             and a language model that is not trained may learn the wording in its place.
 
-    The table must have the columns ``kind``, ``candidates`` and ``answer`` where ``answer_shares`` is on. Learned:
+    The table must have the columns kind, candidates, answer and patient_ids where ``answer_shares`` is on. Learned:
     ``levels_`` (K,) int64 sorted severity levels; ``topics_``, those told apart (none where the estimand does
     not hold the topic fixed, or there is one); ``shares_`` (topics + 1, K) shares of the levels among training rows;
     ``answers_`` and ``answer_counts_``, see :func:`adjusters.severity_based.answer_shares.count_answers`.
@@ -146,7 +151,7 @@ class Backdoor(Adjuster):
         self.shares_ = np.array([(row + 0.5) / (row + 0.5).sum() for row in rows] + [counts / counts.sum()])
         self.batch_columns = (column,)
         if self.answer_shares:
-            missing = [name for name in ("kind", "candidates", "answer") if name not in table.columns]
+            missing = [name for name in _COUNTED if name not in table.columns]
             if missing:
                 raise ContractError(
                     f"{self.called} counts answers by severity, but the table lacks the column '{missing[0]}'; "
@@ -154,8 +159,12 @@ class Backdoor(Adjuster):
                 )
             of_topic = np.zeros(len(table), dtype=np.int64) if code is None else np.searchsorted(names, code)
             self.answers_ = sorted({answer for answers in table["candidates"] for answer in answers})
-            self.answer_counts_ = count_answers(table, at, of_topic, self.answers_)
+            self.answer_counts_ = count_answers(table, at, of_topic, checksum_folds(table, FOLDS), self.answers_)
         return self
+
+    def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
+        fold = {FOLD_CODE: checksum_folds(table, FOLDS)} if self.answer_shares else {}
+        return {**super().columns(table), **fold}
 
     def level_words(self) -> tuple[str, ...]:
         """The word of each of ``levels_``."""
@@ -186,7 +195,7 @@ class Backdoor(Adjuster):
         """What is added where a severity is told; ``None`` where it is told in words alone."""
         if not self.answer_shares:
             return None
-        sizes = len(self.topics_), len(self.levels_), len(self.answers_)
+        sizes = len(self.topics_), len(self.levels_), FOLDS, len(self.answers_)
         return AnswerShares(answer_scores(self.answer_counts_, *sizes), self.answers_)
 
 
@@ -225,7 +234,7 @@ class BackdoorObjective(Objective):
 
     def forward(self, batch: Batch) -> Tensor:
         """(batch, candidates) sum over strata: log P(candidate | E, do(Q)) ("one"), or its log-odds ("set")."""
-        scores, features = self._by_level(batch)
+        scores, features = self.scores_by_level(batch)
         return mix(torch.stack(scores), self.log_severity(batch, features), batch)
 
     def log_severity(self, batch: Batch, features: Tensor | None = None) -> Tensor:
@@ -269,7 +278,7 @@ class BackdoorObjective(Objective):
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         position = self._position(batch.columns[self.column])
-        scores, features = self._told(batch, position)
+        scores, features = self._told(batch, position, learning=True)
         answer = negative_log_likelihood(scores, batch)
         if self.severity is None:
             return answer, None
@@ -278,15 +287,18 @@ class BackdoorObjective(Objective):
         levels = levels.to(torch.promote_types(levels.dtype, torch.float32))
         return answer, nn.functional.cross_entropy(levels, position, reduction="none")
 
-    def _by_level(self, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
-        """Per level, the scores with it told; and the features, as of :meth:`_told`."""
+    def scores_by_level(self, batch: Batch, *, learning: bool = False) -> tuple[list[Tensor], Tensor | None]:
+        """Per level, the (batch, candidates) scores with it told; and the ECG features, where a head wants them and the
+        scorer gives both at once. ``learning``: by the answers of other patients, as in the loss."""
         first = torch.zeros(len(batch), dtype=torch.int64, device=self.levels.device)
-        scores, features = self._told(batch, first)
-        return [scores, *(self._told(batch, first + k, features)[0] for k in range(1, len(self.levels)))], features
+        scores, features = self._told(batch, first, learning=learning)
+        others = range(1, len(self.levels))
+        return [scores, *(self._told(batch, first + k, features, learning=learning)[0] for k in others)], features
 
-    def _told(self, batch: Batch, position: Tensor, features: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Scores with the levels at (batch,) positions told; and ECG features as given, or where a head wants them and
-        the scorer gives both at once."""
+    def _told(
+        self, batch: Batch, position: Tensor, features: Tensor | None = None, *, learning: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Scores with the levels at (batch,) positions told; and features, the given ones if there are any."""
         told = batch.with_context([self.contexts[k] for k in position.tolist()])
         joint = features is None and self.severity is not None and self.severity.head is not None
         if joint and isinstance(self.scorer, HasJointFeatures):
@@ -294,7 +306,8 @@ class BackdoorObjective(Objective):
         else:
             scores = self.scorer(told)
         if self.shares is not None:
-            scores = added(scores, self.shares(batch, self.prior.index(batch), position), batch)
+            fold = batch.columns[FOLD_CODE].long() if learning else None
+            scores = added(scores, self.shares(batch, self.prior.index(batch), position, fold), batch)
         return scores, features
 
     def _position(self, values: Tensor) -> Tensor:

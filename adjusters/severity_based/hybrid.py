@@ -226,7 +226,7 @@ class HybridObjective(BackdoorObjective):
     def _per_item(self, batch: Batch, asked: Batch) -> Tensor:
         """(batch,) -log sum_s P(s | E, T) P(S~, F | s, T) P(A | E, Q as asked, s)."""
         assert self.severity is not None
-        each, features = self._by_level(asked)
+        each, features = self.scores_by_level(asked, learning=True)
         answer = torch.stack([-negative_log_likelihood(s, batch) for s in each], dim=1)
         levels = self.severity.scores(self.scorer, batch, features)
         # At least single precision: a sum of exponentials in half precision is too coarse to learn from.

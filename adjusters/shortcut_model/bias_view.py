@@ -6,7 +6,6 @@ the codes dealt to other rows.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 import numpy as np
 import pandas as pd
 
+from adjusters.checksum_folds import checksum_folds
 from adjusters.contract import ContractError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Codes:
 
     Attributes:
         views: [kind, topic, view] of those seen in training, sorted.
-        folds: of patients; a patient's fold is a checksum of the id, so that no list of patients has to be kept.
+        folds: of patients, see :func:`adjusters.checksum_folds.checksum_folds`.
     """
 
     views: Sequence[Sequence[str]]
@@ -94,10 +94,7 @@ class Codes:
 
     def folds_of(self, table: pd.DataFrame) -> np.ndarray:
         """(rows,) int64 fold of each row's first patient."""
-        if self.folds == 1:
-            return np.zeros(len(table), dtype=np.int64)
-        fold = {name: zlib.crc32(str(name).encode()) % self.folds for name in set(table["patient_ids"].str[0])}
-        return table["patient_ids"].str[0].map(fold).to_numpy(dtype=np.int64)
+        return checksum_folds(table, self.folds)
 
     def places_of(self, table: pd.DataFrame, columns: ViewColumns) -> np.ndarray:
         """(rows,) int64."""

@@ -31,6 +31,7 @@ def rows(n: int = 2000, seed: int = 0) -> pd.DataFrame:
             "severity": rng.integers(0, 2, n), "style": rng.choice(["plain", "urgent"], n), "topic": "t",
             "question": "?", "question_id": "q", "ecg": rng.integers(0, 2, n),
             "kind": "one", "candidates": [["yes", "no"]] * n, "answer": [["yes"]] * n,
+            "patient_ids": [[f"p{i}"] for i in range(n)],
         }
     )  # fmt: skip
 

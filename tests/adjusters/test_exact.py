@@ -77,6 +77,7 @@ def table() -> pd.DataFrame:
             "kind": "one",
             "candidates": [["yes", "no"]] * n,
             "answer": [["yes"]] * n,
+            "patient_ids": [[f"p{i}"] for i in range(n)],
         }
     )
 

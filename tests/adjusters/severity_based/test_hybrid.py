@@ -43,7 +43,7 @@ def prepared(cohort, **options) -> tuple[HybridObjective, Batch]:
 def check_likelihood(objective: HybridObjective, batch: Batch) -> None:
     with torch.no_grad():
         found = objective.validation_loss(batch).tolist()
-        told = objective._by_level(batch)[0]
+        told = objective.scores_by_level(batch, learning=True)[0]
         severity = objective.severity.scores(objective.scorer, batch)
         record = objective.misclassification().tolist()
         styles = torch.softmax(objective.style_start + 10 * objective.style_moved, 2).tolist()

@@ -6,29 +6,65 @@ from __future__ import annotations
 import math
 
 
-def told(rows, kind, topic, level, candidates, known_topics):
+def share(answer, level, topic, kind, rows, m):
+    """P(a | s, T) by counts of rows (kind, topic, level, candidates, true answers); of topic None, P(a | s)."""
+    rows = [r for r in rows if r[0] == kind and answer in r[3]]
+
+    def counts(at):
+        return sum(answer in r[4] for r in at), len(at)
+
+    def logit(p):
+        return math.log(p / (1 - p))
+
+    t, n = counts(rows)
+    of_all = (t + 0.5) / (n + 1)
+    t, n = counts([r for r in rows if r[2] == level])
+    of_level = (t + of_all) / (n + 1)
+    if topic is None:
+        return of_level
+    t, n = counts([r for r in rows if r[1] == topic])
+    of_topic = (t + m * of_all) / (n + m)
+    prior = 1 / (1 + math.exp(-(logit(of_topic) + logit(of_level) - logit(of_all))))
+    t, n = counts([r for r in rows if r[1] == topic and r[2] == level])
+    return (t + m * prior) / (n + m)
+
+
+def pseudo_rows(rows, folds, choices):
+    """The m under which every row's answers are likeliest given the rows of other folds."""
+
+    def likelihood(m):
+        total = 0.0
+        for fold in sorted(set(folds)):
+            rest = [r for r, f in zip(rows, folds, strict=True) if f != fold]
+            cells = {}
+            for r in (r for r, f in zip(rows, folds, strict=True) if f == fold):
+                for answer in r[3]:
+                    key = (answer, r[2], r[1], r[0])
+                    if key not in cells:
+                        cells[key] = share(*key, rest, m)
+                    total += math.log(cells[key] if answer in r[4] else 1 - cells[key])
+        return total
+
+    return max(choices, key=likelihood)
+
+
+def told(rows, every, kind, topic, level, candidates, known_topics, m):
     """Per candidate: log P(a | s, T) less its mean over the topic's answers ("one"), or its log-odds ("set").
 
-    rows: (kind, topic, level, candidates, true answers) of every training row. An unknown topic is all topics together.
+    rows: the training rows that count; every: all of them.
     """
-
-    def share(answer, at):
-        asked = [r for r in at if answer in r[3]]
-        own = [r for r in asked if r[2] == level]
-        of_topic = (sum(answer in r[4] for r in asked) + 0.5) / (len(asked) + 1)
-        return (sum(answer in r[4] for r in own) + of_topic) / (len(own) + 1)
-
-    at = [r for r in rows if r[0] == kind and (topic not in known_topics or r[1] == topic)]
-    answers = sorted({a for r in at for a in r[3]})
-    mean = sum(math.log(share(a, at)) for a in answers) / max(len(answers), 1)
+    topic = topic if topic in known_topics else None
+    answers = sorted({a for r in every if r[0] == kind and topic in (None, r[1]) for a in r[3]})
+    p = {a: share(a, level, topic, kind, rows, m) for a in answers}
+    mean = sum(map(math.log, p.values())) / max(len(p), 1)
     found = []
     for answer in candidates:
-        if answer not in answers:
+        if answer not in p:
             found.append(0.0)
         elif kind == "one":
-            found.append(math.log(share(answer, at)) - mean)
+            found.append(math.log(p[answer]) - mean)
         else:
-            found.append(math.log(share(answer, at) / (1 - share(answer, at))))
+            found.append(math.log(p[answer] / (1 - p[answer])))
     return found
 
 
