@@ -1,11 +1,38 @@
-"""Scores of an item's candidate answers: where each stands in a table, and what is added to them."""
+"""An item's candidate answers: how often each was true, where each stands in a table, and what is added to scores."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from adjusters.contract import Batch, log_probabilities
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def count_candidates(table: pd.DataFrame, codes: np.ndarray, answers: Sequence[str]) -> np.ndarray:
+    """(cells, k + 3) int64, sorted: the k codes of a cell, an answer, rows in which it was true, rows in which it was a
+    candidate.
+
+    Args:
+        table: with the columns ``candidates`` and ``answer``.
+        codes: (rows, k) int64, the cell of each row.
+        answers: the texts that the codes of answers stand for.
+    """
+    place = {name: i for i, name in enumerate(answers)}
+    true: Counter[tuple[int, ...]] = Counter()
+    asked: Counter[tuple[int, ...]] = Counter()
+    for cell, names, answer in zip(codes.tolist(), table["candidates"], table["answer"], strict=True):
+        asked.update((*cell, place[name]) for name in names)
+        true.update((*cell, place[name]) for name in names if name in set(answer))
+    found = [(*cell, true[cell], asked[cell]) for cell in sorted(asked)]
+    return np.array(found, dtype=np.int64).reshape(-1, codes.shape[1] + 3)
 
 
 def candidate_places(batch: Batch, place: dict[str, int]) -> Tensor:

@@ -1,4 +1,7 @@
-"""Folds of patients by a checksum of their ids, so that no list of patients has to be kept."""
+"""Folds of patients by a checksum of their ids, so that no list of patients has to be kept.
+
+Where patients that items join must share a fold, there is :mod:`adjusters.severity_based.patient_folds`.
+"""
 
 from __future__ import annotations
 

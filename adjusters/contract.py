@@ -236,7 +236,7 @@ class Objective(nn.Module):
         By default the negative log-likelihood of what the objective predicts. Validation rows are biased like the
         training rows: a strategy whose prediction is right under do(Q) must not be judged by how well it predicts
         them, and says here what it should be judged by. Called in evaluation mode, without gradients; the batch has
-        the adjuster's ``batch_columns`` and ``weight``.
+        the adjuster's :meth:`Adjuster.columns` and ``weight``.
         """
         return negative_log_likelihood(self(batch), batch)
 
@@ -268,7 +268,7 @@ class Objective(nn.Module):
             stage: the stage about to start.
             predictions: (rows, candidates) scores, -inf at padding, or ``None`` when not wanted.
             features: NAME -> (rows, dim).
-            columns: (rows,) numeric columns: the adjuster's ``batch_columns``, ``weight`` when there are weights,
+            columns: (rows,) numeric columns: the adjuster's :meth:`Adjuster.columns`, ``weight`` if there are weights,
                 ``answer`` (int64 position of the true candidate; -1 in kind "set" or where unknown) and ``patient``
                 (int64 code of the item's first patient). Empty when the stage wants nothing.
         """

@@ -30,7 +30,12 @@ def main() -> None:
     objective = run.scorer().objective
     if not isinstance(objective, BackdoorObjective):
         parser.error(f"{given.run} was not trained by back-door adjustment")
-    table = cohort.split("test_unbiased").iloc[: given.items].reset_index(drop=True)
+    table = cohort.split("test_unbiased")
+    table = table.sample(min(given.items, len(table)), random_state=0).reset_index(drop=True)
+    if len({tuple(names) for names in table["candidates"]}) > 1 or len(table["candidates"].iloc[0]) != 2:
+        parser.error(
+            f"{given.cohort} has questions with other candidates than one pair; there are no log-odds to print"
+        )
     batches, levels = TableBatches(cohort, table), len(objective.levels)
     odds = np.empty((levels, len(table)))
     with torch.no_grad():

@@ -7,12 +7,12 @@ not trained, it learns the wording, and the severity changes next to nothing.
 
 Topics may be many and their rows few. So the shares of a severity within a topic are drawn towards what severity and
 topic say apart from one another, as hard as predicts other patients best (empirical Bayes), and while the scorer
-learns, a row's are those of other patients than its own (cross-fitting): its own answer among the counts would tell it.
+learns, a row's are those of other patients than its own (cross-fitting; of two ECGs, than the first's): its own answer
+among the counts would tell it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,38 +26,18 @@ from adjusters.candidates import candidate_places
 from adjusters.contract import Batch
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 #: How many rows a prior may be worth.
 PSEUDO_ROWS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-
-
-def count_answers(
-    table: pd.DataFrame, level: np.ndarray, topic: np.ndarray, fold: np.ndarray, answers: Sequence[str]
-) -> np.ndarray:
-    """(cells, 7) int64: kind, topic, level, fold, answer, rows in which it was true, rows in which it was a candidate.
-
-    Args:
-        table: with the columns kind, candidates and answer.
-        level, topic, fold: (rows,) int64 codes.
-        answers: the texts that the codes of answers stand for.
-    """
-    place = {name: i for i, name in enumerate(answers)}
-    true: Counter[tuple[int, ...]] = Counter()
-    asked: Counter[tuple[int, ...]] = Counter()
-    codes = zip(topic.tolist(), level.tolist(), fold.tolist(), strict=True)
-    for kind, code, candidates, answer in zip(table["kind"], codes, table["candidates"], table["answer"], strict=True):
-        cell = (KINDS.index(kind), *code)
-        asked.update((*cell, place[name]) for name in candidates)
-        true.update((*cell, place[name]) for name in set(answer))
-    return np.array([(*cell, true[cell], asked[cell]) for cell in sorted(asked)], dtype=np.int64).reshape(-1, 7)
 
 
 def answer_scores(counts: np.ndarray, topics: int, levels: int, folds: int, answers: int) -> np.ndarray:
     """(kinds, topics + 1, levels, folds + 1, answers + 1) float64: log-shares less their mean over the topic's answers
     ("one"), or log-odds ("set").
 
-    With n rows in which a is a candidate and t in which it is true, all of other folds than the given one:
+    ``counts`` are by kind, topic, level and fold, see :func:`adjusters.candidates.count_candidates`. With n rows in
+    which a is a candidate and t in which it is true, all of other folds than the given one:
 
         P(a)        = (t + 1/2) / (n + 1)                                of all rows
         P(a | s)    = (t + P(a)) / (n + 1)                               of the rows of severity s
@@ -65,9 +45,10 @@ def answer_scores(counts: np.ndarray, topics: int, levels: int, folds: int, answ
         prior       : logit P(a | T) + logit P(a | s) - logit P(a)
         P(a | s, T) = (t + m prior) / (n + m)                            of the rows of both
 
-    m is that of :data:`PSEUDO_ROWS` under which the left-out folds are likeliest. The last topic is for one that is
-    unknown, and has P(a | s); the last fold leaves none out. The last answer, and one that the topic lacks, have zero:
-    the mean of "one", and no opinion of "set".
+    where the last two are at least 1 / (2 n + 2) away from 0 and 1, with n of all rows. m is that of
+    :data:`PSEUDO_ROWS` under which the left-out folds are likeliest. The last topic is for one that is unknown, and has
+    P(a | s); the last fold leaves none out. The last answer, and one that the topic lacks, have zero: the mean of
+    "one", and no opinion of "set".
     """
     true, asked = np.zeros((2, len(KINDS), max(topics, 1), levels, folds, answers + 1))
     kind, topic, level, fold, answer, t, n = counts.T
@@ -81,8 +62,8 @@ def answer_scores(counts: np.ndarray, topics: int, levels: int, folds: int, answ
         share = _shares(rest_true, rest_asked, m)[1][:, :, :, :folds]
         return float(np.sum(true * np.log(share) + (asked - true) * np.log1p(-share)))
 
-    of_level, of_both = _shares(rest_true, rest_asked, max(PSEUDO_ROWS, key=likelihood))
     # Without topics a severity's own share is all there is.
+    of_level, of_both = _shares(rest_true, rest_asked, max(PSEUDO_ROWS, key=likelihood) if topics else 1.0)
     share = np.concatenate([of_both[:, :topics], of_level], axis=1)
     rows = asked.sum((2, 3), keepdims=True)
     there = np.broadcast_to(np.concatenate([rows[:, :topics], rows.sum(1, keepdims=True)], axis=1) > 0, share.shape)
@@ -98,8 +79,10 @@ def _shares(true: np.ndarray, asked: np.ndarray, m: float) -> tuple[np.ndarray, 
     of_all = (true.sum((1, 2), keepdims=True) + 0.5) / (asked.sum((1, 2), keepdims=True) + 1)
     of_level = (true.sum(1, keepdims=True) + of_all) / (asked.sum(1, keepdims=True) + 1)
     of_topic = (true.sum(2, keepdims=True) + m * of_all) / (asked.sum(2, keepdims=True) + m)
-    prior = expit(logit(of_topic) + logit(of_level) - logit(of_all))
-    return of_level, (true + m * prior) / (asked + m)
+    # The same rows, thrice, must not make a certainty that all rows together would not.
+    least = 0.5 / (asked.sum((1, 2), keepdims=True) + 1)
+    prior = np.clip(expit(logit(of_topic) + logit(of_level) - logit(of_all)), least, 1 - least)
+    return of_level, np.clip((true + m * prior) / (asked + m), least, 1 - least)
 
 
 class AnswerShares(nn.Module):

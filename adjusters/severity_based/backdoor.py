@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adjusters.candidates import added
+from adjusters.batch import KINDS
+from adjusters.candidates import added, count_candidates
 from adjusters.checksum_folds import checksum_folds
 from adjusters.contract import (
     Adjuster,
@@ -34,19 +35,22 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
-from adjusters.severity_based.answer_shares import AnswerShares, answer_scores, count_answers
+from adjusters.severity_based.answer_shares import AnswerShares, answer_scores
 from adjusters.severity_based.cells import Columns, require_adjustment, require_overlap
 from adjusters.severity_based.severity_model import SeverityModel, SeverityPrior
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from structural_models.identification import Estimand
 
 Prior = Literal["conditional", "marginal"]
 SeverityFrom = Literal["auto", "features", "question"]
-#: Of patients, for the counts of answers, and the column of their codes.
-FOLDS, FOLD_CODE = 10, "answer_fold"
+#: Of patients: the counts of answers are those of the other folds.
+FOLDS = 10
+FOLD_CODE = "answer_fold"
 _COUNTED = ("kind", "candidates", "answer", "patient_ids")
 
 
@@ -74,7 +78,7 @@ class Backdoor(Adjuster):
     The table must have the columns kind, candidates, answer and patient_ids where ``answer_shares`` is on. Learned:
     ``levels_`` (K,) int64 sorted severity levels; ``topics_``, those told apart (none where the estimand does
     not hold the topic fixed, or there is one); ``shares_`` (topics + 1, K) shares of the levels among training rows;
-    ``answers_`` and ``answer_counts_``, see :func:`adjusters.severity_based.answer_shares.count_answers`.
+    ``answers_`` and ``answer_counts_``: counts by kind, topic, level and fold.
     """
 
     card = Card(
@@ -87,6 +91,8 @@ class Backdoor(Adjuster):
         fails_when="severity recorded with error (R4); no overlap (R5, refused unless exclusion is declared); causes "
         "besides severity (R9); with prior=marginal, severity visible in the ECG (R2), and even no confounding (R8)",
         source="Pearl 2009, section 3.3",
+        # The counts are of the true severities, whatever a row is told afterwards.
+        placebo={"answer_shares": False},
     )
 
     called: ClassVar[str] = "backdoor"
@@ -159,7 +165,9 @@ class Backdoor(Adjuster):
                 )
             of_topic = np.zeros(len(table), dtype=np.int64) if code is None else np.searchsorted(names, code)
             self.answers_ = sorted({answer for answers in table["candidates"] for answer in answers})
-            self.answer_counts_ = count_answers(table, at, of_topic, checksum_folds(table, FOLDS), self.answers_)
+            kind = table["kind"].map(KINDS.index).to_numpy()
+            cell = np.stack([kind, of_topic, at, checksum_folds(table, FOLDS)], axis=1)
+            self.answer_counts_ = count_candidates(table, cell, self.answers_)
         return self
 
     def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
@@ -188,8 +196,8 @@ class Backdoor(Adjuster):
         if self.prior == "conditional":
             from_features = able and self.severity_from != "question"
             severity = SeverityModel(scorer, words, prior, from_features=from_features)
-        column, shares = self.batch_columns[0], self.answers_told()
-        return BackdoorObjective(scorer, column, self.levels_, words, prior, severity, self.severity_weight, shares)
+        column, told = self.batch_columns[0], self.answers_told()
+        return BackdoorObjective(scorer, column, self.levels_, words, prior, severity, self.severity_weight, told)
 
     def answers_told(self) -> AnswerShares | None:
         """What is added where a severity is told; ``None`` where it is told in words alone."""
@@ -197,6 +205,13 @@ class Backdoor(Adjuster):
             return None
         sizes = len(self.topics_), len(self.levels_), FOLDS, len(self.answers_)
         return AnswerShares(answer_scores(self.answer_counts_, *sizes), self.answers_)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """As saved; one saved before there were answers' shares told the severity in words alone."""
+        found = super().load(folder)
+        found.answer_shares = found.answer_shares and hasattr(found, "answer_counts_")
+        return found
 
 
 def check_severity_options(name: str, words: Sequence[str] | None, severity_from: SeverityFrom) -> None:
@@ -208,7 +223,8 @@ def check_severity_options(name: str, words: Sequence[str] | None, severity_from
 
 
 class BackdoorObjective(Objective):
-    """See :class:`Backdoor`. ``severity`` is ``None`` for the marginal prior, ``shares`` where words alone are told."""
+    """See :class:`Backdoor`. ``severity`` is ``None`` for the marginal prior, ``answer_shares`` where words alone are
+    told."""
 
     levels: Tensor
 
@@ -221,7 +237,7 @@ class BackdoorObjective(Objective):
         prior: SeverityPrior,
         severity: SeverityModel | None,
         severity_weight: float,
-        shares: AnswerShares | None,
+        answer_shares: AnswerShares | None,
     ) -> None:
         super().__init__(scorer)
         self.column = column
@@ -229,7 +245,7 @@ class BackdoorObjective(Objective):
         self.severity = severity
         self.severity_weight = severity_weight
         self.prior = prior
-        self.shares = shares
+        self.answer_shares = answer_shares
         self.register_buffer("levels", torch.as_tensor(levels, dtype=torch.int64))
 
     def forward(self, batch: Batch) -> Tensor:
@@ -278,7 +294,7 @@ class BackdoorObjective(Objective):
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         position = self._position(batch.columns[self.column])
-        scores, features = self._told(batch, position, learning=True)
+        scores, features = self._told(batch, position, leave_out=True)
         answer = negative_log_likelihood(scores, batch)
         if self.severity is None:
             return answer, None
@@ -287,16 +303,16 @@ class BackdoorObjective(Objective):
         levels = levels.to(torch.promote_types(levels.dtype, torch.float32))
         return answer, nn.functional.cross_entropy(levels, position, reduction="none")
 
-    def scores_by_level(self, batch: Batch, *, learning: bool = False) -> tuple[list[Tensor], Tensor | None]:
+    def scores_by_level(self, batch: Batch, *, leave_out: bool = False) -> tuple[list[Tensor], Tensor | None]:
         """Per level, the (batch, candidates) scores with it told; and the ECG features, where a head wants them and the
-        scorer gives both at once. ``learning``: by the answers of other patients, as in the loss."""
+        scorer gives both at once. ``leave_out``: without the answers of the row's own patients, as in the loss."""
         first = torch.zeros(len(batch), dtype=torch.int64, device=self.levels.device)
-        scores, features = self._told(batch, first, learning=learning)
+        scores, features = self._told(batch, first, leave_out=leave_out)
         others = range(1, len(self.levels))
-        return [scores, *(self._told(batch, first + k, features, learning=learning)[0] for k in others)], features
+        return [scores, *(self._told(batch, first + k, features, leave_out=leave_out)[0] for k in others)], features
 
     def _told(
-        self, batch: Batch, position: Tensor, features: Tensor | None = None, *, learning: bool
+        self, batch: Batch, position: Tensor, features: Tensor | None = None, *, leave_out: bool
     ) -> tuple[Tensor, Tensor | None]:
         """Scores with the levels at (batch,) positions told; and features, the given ones if there are any."""
         told = batch.with_context([self.contexts[k] for k in position.tolist()])
@@ -305,9 +321,10 @@ class BackdoorObjective(Objective):
             scores, features = self.scorer.scores_and_features(told, "ecg")
         else:
             scores = self.scorer(told)
-        if self.shares is not None:
-            fold = batch.columns[FOLD_CODE].long() if learning else None
-            scores = added(scores, self.shares(batch, self.prior.index(batch), position, fold), batch)
+        if self.answer_shares is not None:
+            fold = batch.columns[FOLD_CODE].long() if leave_out else None
+            offset = self.answer_shares(batch, self.prior.index(batch), position, fold)
+            scores = added(scores, offset, batch)
         return scores, features
 
     def _position(self, values: Tensor) -> Tensor:

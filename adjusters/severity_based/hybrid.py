@@ -57,8 +57,8 @@ class Hybrid(Backdoor):
         exchange: share of the items, in [0, 1], that are asked in other words of the same canonical question. It is a
             prior that the style has no effect of its own: at zero the data alone decide, and where wording and true
             severity hardly ever disagree they say little; at one it is presumed to have none.
-        words, severity_from, exclusion, answer_shares: as of :class:`Backdoor`; the counts are those of the recorded
-            severity.
+        words, severity_from, exclusion: as of :class:`Backdoor`.
+        answer_shares: as of :class:`Backdoor`, by the recorded severity; what it blurs, the scorer has to make up for.
 
     The table must also have the columns ``question`` and ``question_id`` where ``exchange`` is positive. Learned: as of
     :class:`Backdoor`; ``styles_`` and ``style_shares_`` (topics + 1, K, styles), the shares that P(F | s, T) starts
@@ -82,7 +82,7 @@ class Hybrid(Backdoor):
             "of the wording are shrunk towards none"
         ),
         source="Allman, Matias & Rhodes 2009; Kuroki & Pearl 2014",
-        placebo={"exchange": 0.0},
+        placebo={"exchange": 0.0, "answer_shares": False},
     )
 
     called: ClassVar[str] = "hybrid"
@@ -172,7 +172,9 @@ class HybridObjective(BackdoorObjective):
 
     def __init__(self, options: Hybrid, plain: BackdoorObjective) -> None:
         levels, words = options.levels_, options.level_words()
-        super().__init__(plain.scorer, plain.column, levels, words, plain.prior, plain.severity, 1.0, plain.shares)
+        super().__init__(
+            plain.scorer, plain.column, levels, words, plain.prior, plain.severity, 1.0, plain.answer_shares
+        )
         self.exchange = options.exchange
         self.wordings = ExchangedWordings(options.wordings_)
         tiny = np.finfo(np.float64).tiny
@@ -226,7 +228,7 @@ class HybridObjective(BackdoorObjective):
     def _per_item(self, batch: Batch, asked: Batch) -> Tensor:
         """(batch,) -log sum_s P(s | E, T) P(S~, F | s, T) P(A | E, Q as asked, s)."""
         assert self.severity is not None
-        each, features = self.scores_by_level(asked, learning=True)
+        each, features = self.scores_by_level(asked, leave_out=True)
         answer = torch.stack([-negative_log_likelihood(s, batch) for s in each], dim=1)
         levels = self.severity.scores(self.scorer, batch, features)
         # At least single precision: a sum of exponentials in half precision is too coarse to learn from.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from adjusters.candidates import count_candidates
 from adjusters.shortcut_model.bias_view import Codes, ViewColumns
 
 if TYPE_CHECKING:
@@ -32,21 +32,8 @@ class AnswerCounts:
     @classmethod
     def of(cls, table: pd.DataFrame, columns: ViewColumns, codes: Codes) -> AnswerCounts:
         answers = sorted({name for names in table["candidates"] for name in names})
-        position = {name: i for i, name in enumerate(answers)}
-        true: Counter[tuple[int, int, int]] = Counter()
-        asked: Counter[tuple[int, int, int]] = Counter()
-        rows = zip(
-            codes.places_of(table, columns).tolist(),
-            codes.folds_of(table).tolist(),
-            table["candidates"],
-            table["answer"],
-            strict=True,
-        )
-        for view, fold, names, answer in rows:
-            asked.update((view, fold, position[name]) for name in names)
-            true.update((view, fold, position[name]) for name in names if name in set(answer))
-        entries = [(*cell, true[cell], asked[cell]) for cell in sorted(asked)]
-        return cls(codes, answers, np.array(entries, dtype=np.int64).reshape(-1, 5))
+        cell = np.stack([codes.places_of(table, columns), codes.folds_of(table)], axis=1)
+        return cls(codes, answers, count_candidates(table, cell, answers))
 
     def tables(self, smoothing: float) -> tuple[np.ndarray, np.ndarray]:
         """Priors given the view, and given the topic alone: each (codes, answers + 1) float64.

@@ -47,7 +47,9 @@ def fill_simulated(
     test, put through the interventions. Raises InputError as there.
     """
     from causalecg.benchmark.cohort import simulate_cohort
+    from causalecg.training.sharding import check_launch
 
+    check_launch()
     grid, settings = _grid(regimes, arms, seeds), _configured(config)
     claim(
         out,
@@ -92,7 +94,9 @@ def fill_statements(
 ) -> Grid:
     """Tier T2: every arm and seed on a cohort with imposed confounding; its "regime" is called "statements"."""
     from causalecg.cohort.schema import Cohort
+    from causalecg.training.sharding import check_launch
 
+    check_launch()
     grid, settings = _grid(("statements",), arms, seeds), _configured(config)
     claim(
         out,
@@ -122,9 +126,7 @@ def _grid(regimes: Sequence[str], arms: Sequence[str], seeds: int) -> Grid:
 
 def _configured(config: Path | None) -> RunConfig:
     from causalecg.training.config import RunConfig
-    from causalecg.training.sharding import check_launch
 
-    check_launch()
     return RunConfig() if config is None else RunConfig.read(config)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import json
 
 import answer_shares_equation
 import numpy as np
@@ -12,14 +12,28 @@ import torch
 from torch import nn
 
 import adjusters.severity_based.backdoor
+from adjusters.candidates import count_candidates
 from adjusters.contract import Batch, ContractError
 from adjusters.reference_loop import drive, weighted
 from adjusters.registry import adjuster
-from adjusters.severity_based.answer_shares import PSEUDO_ROWS, AnswerShares, answer_scores, count_answers
-from adjusters.severity_based.backdoor import FOLDS, Backdoor
+from adjusters.severity_based import answer_shares
+from adjusters.severity_based.answer_shares import PSEUDO_ROWS, AnswerShares, answer_scores
+from adjusters.severity_based.backdoor import FOLD_CODE, FOLDS, Backdoor
 from adjusters.toy import ESTIMAND, SEVERITY, ToyCohort, ToyScorer, accuracy, toy_cohort
+from causalecg.benchmark.cohort import simulate_cohort
+from causalecg.cohort.schema import Cohort
+from causalecg.training.arms import Arm
+from causalecg.training.config import RunConfig
+from causalecg.training.fitted import fit_arm
 
 TOPICS = ("fibrillation", "infarction")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Cohort:
+    folder = tmp_path_factory.mktemp("cohort") / "c"
+    simulate_cohort(folder, items=300, test_items=20, rho=0.7, rate_hz=50, seconds=2, progress=False)
+    return Cohort.open(folder)
 
 
 def several_kinds() -> ToyCohort:
@@ -40,16 +54,12 @@ def several_kinds() -> ToyCohort:
 
 
 def rows_of(table: pd.DataFrame) -> list[tuple]:
-    columns = (table[name] for name in ("kind", "topic", SEVERITY, "candidates", "answer"))
-    return list(zip(*columns, strict=True))
-
-
-def folds_of(table: pd.DataFrame) -> list[int]:
-    return [zlib.crc32(names[0].encode()) % FOLDS for names in table["patient_ids"]]
+    return answer_shares_equation.rows_of(table, SEVERITY)
 
 
 def pseudo_rows(table: pd.DataFrame) -> float:
-    return answer_shares_equation.pseudo_rows(rows_of(table), folds_of(table), PSEUDO_ROWS)
+    folds = answer_shares_equation.folds_of(table, FOLDS)
+    return answer_shares_equation.pseudo_rows(rows_of(table), folds, PSEUDO_ROWS)
 
 
 def check(toy: ToyCohort, kind: str, topic: str | None) -> None:
@@ -100,7 +110,7 @@ def test_the_loss_is_by_the_answers_of_other_patients(kind: str, monkeypatch) ->
     table = weighted(ours, train)
     batch = toy.batch(table, np.flatnonzero(table["kind"] == kind)[:20], tuple(ours.columns(table)))
     batch = batch.replace(ecg=batch.ecg.double())
-    fold, m = folds_of(train), pseudo_rows(train)
+    fold, m = answer_shares_equation.folds_of(train, FOLDS), pseudo_rows(train)
 
     def check_loss() -> None:
         with torch.no_grad():
@@ -138,7 +148,8 @@ def test_the_prior_is_worth_as_many_rows_as_predicts_best() -> None:
         yes = draw.random(1200) < share[topic]
         answer = [["yes"] if y else ["no"] for y in yes]
         table = pd.DataFrame({"kind": "one", "candidates": [["yes", "no"]] * 1200, "answer": answer})
-        counts = count_answers(table, level, topic, np.arange(1200) % FOLDS, ["no", "yes"])
+        cell = np.stack([np.zeros(1200, dtype=int), topic, level, np.arange(1200) % FOLDS], axis=1)
+        counts = count_candidates(table, cell, ["no", "yes"])
         scores = answer_scores(counts, 200, 2, FOLDS, 2)[0, :200, :, -1]
         spread[name] = (scores[..., 1] - scores[..., 0]).std(0).max()
     assert spread["alike"] < 0.1
@@ -191,19 +202,60 @@ def test_a_scorer_that_cannot_read_the_severity_is_adjusted_all_the_same() -> No
     assert gain[False] < 0.2
 
 
+def test_an_answer_that_is_always_or_never_true_stays_finite() -> None:
+    """Topic and severity say the same of it; together they must not say more than all rows could."""
+    n = 40_000
+    table = pd.DataFrame({"kind": "set", "candidates": [["always", "never"]] * n, "answer": [["always"]] * n})
+    cell = np.stack([np.ones(n, dtype=int), np.arange(n) % 2, np.arange(n) // 2 % 2, np.arange(n) // 4 % FOLDS], axis=1)
+    scores = answer_scores(count_candidates(table, cell, ["always", "never"]), 2, 2, FOLDS, 2)[1, :2]
+    assert np.isfinite(scores).all()
+    assert np.abs(scores).max() < np.log(2 * n + 2)
+
+
+def test_a_placebo_counts_nothing(cohort) -> None:
+    """Its severities are dealt to other rows; counts of the true ones would be knowledge."""
+    for name in ("backdoor", "hybrid"):
+        found = fit_arm(cohort, Arm.parse(f"placebo:{name}"), RunConfig(), np.random.SeedSequence(0)).adjuster
+        assert not found.answer_shares and not hasattr(found, "answer_counts_")
+        assert fit_arm(cohort, Arm.parse(name), RunConfig(), np.random.SeedSequence(0)).adjuster.answer_shares
+
+
+def test_one_that_was_saved_before_there_were_shares_tells_in_words_alone(tmp_path) -> None:
+    train = toy_cohort(rho=0.6, train=200, valid=50, test=50).split("train")
+    ours = Backdoor(answer_shares=False).fit(train, ESTIMAND, rng=np.random.default_rng(0))
+    ours.save(tmp_path)
+    record = json.loads((tmp_path / "adjuster.json").read_text())
+    del record["options"]["answer_shares"]
+    (tmp_path / "adjuster.json").write_text(json.dumps(record))
+    again = Backdoor.load(tmp_path)
+    assert again.answers_told() is None and FOLD_CODE not in again.columns(train)
+
+
 @pytest.mark.slow
-def test_no_harm_where_topics_are_many_and_their_rows_few() -> None:
-    """800 topics of five rows, no confounding. Test accuracy has a standard error of .005; with a row's own answer among
-    the counts .03 is lost, and with those of other patients as they are .02.
-    """
+def test_no_harm_where_topics_are_many_and_their_rows_few(monkeypatch) -> None:
+    """800 topics of five rows, no confounding. The bound is three standard errors of the paired difference; it is passed
+    by the shares as they are, and missed by shares that are not drawn together and count a row's own answer."""
     toy = toy_cohort(rho=0.5, topics=tuple(f"finding {i}" for i in range(800)), seed=1)
-    found = []
-    for given in ({"answer_shares": True}, {"answer_shares": False}):
-        own = adjuster("backdoor", exclusion=True, **given)
-        train, valid = toy.split("train"), toy.split("valid")
-        done = drive(own, train, valid, toy.batch, ToyScorer, estimand=ESTIMAND, epochs=6)
-        found.append(accuracy(done.objective, toy, "test_unbiased"))
-    assert found[0] > found[1] - 3 * np.sqrt(2) * 0.005
+    table = toy.split("test_unbiased")
+    batch = toy.batch(table, np.arange(len(table)))
+
+    def right(told: bool) -> np.ndarray:
+        own, valid = adjuster("backdoor", exclusion=True, answer_shares=told), toy.split("valid")
+        done = drive(own, toy.split("train"), valid, toy.batch, ToyScorer, estimand=ESTIMAND, epochs=6)
+        with torch.no_grad():
+            given = done.objective(batch).argmax(1)
+        return batch.answer[torch.arange(len(batch)), given].double().numpy()
+
+    words = right(told=False)
+    lost = words - right(told=True)
+    assert lost.mean() < 3 * lost.std(ddof=1) / np.sqrt(len(lost))
+    monkeypatch.setattr(answer_shares, "PSEUDO_ROWS", (1.0,))
+    told = AnswerShares.forward
+    monkeypatch.setattr(
+        AnswerShares, "forward", lambda self, batch, topic, level, fold: told(self, batch, topic, level)
+    )
+    lost = words - right(told=True)
+    assert lost.mean() > 3 * lost.std(ddof=1) / np.sqrt(len(lost))
 
 
 def test_a_table_without_answers_is_refused_in_a_sentence() -> None:

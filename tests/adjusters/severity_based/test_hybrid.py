@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import answer_shares_equation
 import hybrid_equation
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ from torch import nn
 from adjusters.contract import Batch, ContractError
 from adjusters.reference_loop import drive, weighted
 from adjusters.registry import adjuster
-from adjusters.severity_based.backdoor import Backdoor
+from adjusters.severity_based.answer_shares import PSEUDO_ROWS
+from adjusters.severity_based.backdoor import FOLDS, Backdoor
 from adjusters.severity_based.hybrid import STYLE_CODE, TOPIC_CODE, Hybrid, HybridObjective
 from adjusters.severity_based.severity_model import fit_calibration, fit_latent_calibration
 from adjusters.toy import ESTIMAND, SEVERITY, ToyScorer, accuracy, toy_cohort
@@ -40,18 +42,26 @@ def prepared(cohort, **options) -> tuple[HybridObjective, Batch]:
     return objective, batch.replace(ecg=batch.ecg.double())
 
 
-def check_likelihood(objective: HybridObjective, batch: Batch) -> None:
+def check_likelihood(cohort, objective: HybridObjective, batch: Batch) -> None:
+    train = cohort.split("train")
+    rows, folds = answer_shares_equation.rows_of(train, SEVERITY), answer_shares_equation.folds_of(train, FOLDS)
+    m = answer_shares_equation.pseudo_rows(rows, folds, PSEUDO_ROWS)
     with torch.no_grad():
         found = objective.validation_loss(batch).tolist()
-        told = objective.scores_by_level(batch, learning=True)[0]
+        told = [objective.scorer(batch.with_context(text)) for text in objective.contexts]
         severity = objective.severity.scores(objective.scorer, batch)
         record = objective.misclassification().tolist()
         styles = torch.softmax(objective.style_start + 10 * objective.style_moved, 2).tolist()
     for i, loss in enumerate(found):
         width = int((~batch.padding[i]).sum())
         code = int(batch.columns[STYLE_CODE][i])
+        others = [row for row, fold in zip(rows, folds, strict=True) if fold != folds[int(batch.rows[i])]]
+        shares = [
+            answer_shares_equation.told(others, rows, batch.kind, batch.topic[i], s, batch.candidates[i], TOPICS, m)
+            for s in range(2)
+        ]
         wanted = hybrid_equation.negative_log_likelihood(
-            [scores[i, :width].tolist() for scores in told], batch.answer[i, :width].tolist(), batch.kind,
+            [(scores[i, :width].numpy() + share).tolist() for scores, share in zip(told, shares, strict=True)], batch.answer[i, :width].tolist(), batch.kind,
             severity[i].tolist(), record, styles[int(batch.columns[TOPIC_CODE][i])],
             int(batch.columns[SEVERITY][i]), None if code < 0 else code,
         )  # fmt: skip
@@ -64,12 +74,12 @@ def test_the_likelihood_is_that_of_the_latent_class_model(cohort, kind: str, mon
     style = batch.columns[STYLE_CODE].clone()
     style[:3] = -1
     batch = batch.replace(kind=kind, columns={**batch.columns, STYLE_CODE: style})
-    check_likelihood(objective, batch)
+    check_likelihood(cohort, objective, batch)
     evidence = HybridObjective.log_evidence
     swapped = lambda self, recorded, style, topic: evidence(self, 1 - recorded, style, topic)  # noqa: E731
     monkeypatch.setattr(HybridObjective, "log_evidence", swapped)
     with pytest.raises(AssertionError):
-        check_likelihood(objective, batch)
+        check_likelihood(cohort, objective, batch)
 
 
 def test_without_wrong_severities_it_is_back_door_adjustment(cohort) -> None:

@@ -4,6 +4,17 @@ state them."""
 from __future__ import annotations
 
 import math
+import zlib
+
+
+def rows_of(table, severity):
+    """(kind, topic, level, candidates, true answers) of every row."""
+    return list(zip(*(table[name] for name in ("kind", "topic", severity, "candidates", "answer")), strict=True))
+
+
+def folds_of(table, folds):
+    """Per row the fold of its first patient: a checksum of the id."""
+    return [zlib.crc32(names[0].encode()) % folds for names in table["patient_ids"]]
 
 
 def share(answer, level, topic, kind, rows, m):
@@ -25,8 +36,10 @@ def share(answer, level, topic, kind, rows, m):
     t, n = counts([r for r in rows if r[1] == topic])
     of_topic = (t + m * of_all) / (n + m)
     prior = 1 / (1 + math.exp(-(logit(of_topic) + logit(of_level) - logit(of_all))))
+    least = 0.5 / (len(rows) + 1)
+    prior = min(max(prior, least), 1 - least)
     t, n = counts([r for r in rows if r[1] == topic and r[2] == level])
-    return (t + m * prior) / (n + m)
+    return min(max((t + m * prior) / (n + m), least), 1 - least)
 
 
 def pseudo_rows(rows, folds, choices):
