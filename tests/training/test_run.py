@@ -71,7 +71,7 @@ def test_the_oracle_learns_from_redrawn_styles_and_a_placebo_from_columns_dealt_
     assert shuffled.drop(columns=[*columns]).equals(table.drop(columns=[*columns]))
     assert Arm.parse("backdoor").dealt(table, columns, np.random.default_rng(0)) is table
     with pytest.raises(InputError, match="neither columns nor weights"):
-        Arm.parse("placebo:backdoor").dealt(table, (), np.random.default_rng(0))
+        Arm.parse("placebo:ipw").dealt(table, (), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
