@@ -236,7 +236,9 @@ def _of_arm(arm: str, rows: list[dict[str, Any]], grid: Grid) -> dict[str, Any]:
         "arm": arm,
         "worst_recovery": None if worst is None else low[worst],
         "worst_regime": worst,
-        "worst_note": "" if worst or arm in ("none", "oracle") else f"no recovery in {', '.join(without)}",
+        "worst_note": ""
+        if worst or not wanted or arm in ("none", "oracle")
+        else f"no recovery in {', '.join(without)}",
         "no_harm": null.get("points"),
         "in_distribution": null.get("in_distribution"),
         "refused": [regime for regime, row in own.items() if row["refused"]],

@@ -13,7 +13,7 @@ from causalecg.benchmark.cells import Cell
 from causalecg.benchmark.leaderboard.record import CellRecord, cell_path
 from causalecg.benchmark.leaderboard.run import settings_of
 from causalecg.benchmark.leaderboard.summary import summarise
-from causalecg.benchmark.leaderboard.trained import fill_simulated
+from causalecg.benchmark.leaderboard.trained import fill_simulated, fill_statements
 
 CONFIG = """
 epochs = 1
@@ -66,3 +66,8 @@ def test_tier_t1_fills_the_same_leaderboard(tmp_path: Path) -> None:
     board = summarise(out, settings_of(out), grid)
     rows = {(row["regime"], row["arm"]): row for row in board["rows"]}
     assert rows["R5", "ipw"]["refused"] and rows["R3", "oracle"]["accuracy"] and rows["R3", "none"]["topic_error"]
+    runs = {name: how[name] for name in ("config", "audit_items", "processes", "progress")}
+    grid = fill_statements(tmp_path / "t2", out / "cohorts" / "R3", ("none", "ipw"), 1, **runs)  # type: ignore[arg-type]
+    board = summarise(tmp_path / "t2", settings_of(tmp_path / "t2"), grid)
+    assert [row["regime"] for row in board["rows"]] == ["statements"] * 2
+    assert [arm["worst_note"] for arm in board["arms"]] == ["", ""]  # regimes are of the other tiers
