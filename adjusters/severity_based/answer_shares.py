@@ -14,7 +14,6 @@ among the counts would tell it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,9 +23,6 @@ from torch import Tensor, nn
 from adjusters.batch import KINDS
 from adjusters.candidates import candidate_places
 from adjusters.contract import Batch
-
-if TYPE_CHECKING:
-    pass
 
 #: How many rows a prior may be worth.
 PSEUDO_ROWS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
