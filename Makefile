@@ -14,11 +14,14 @@ export GOMP_SPINCOUNT ?= 0
 demo: $(STAMP)
 	$(BIN)/causalecg demo --out $(DEMO)
 
+# A process per core, with a thread each; a file's tests stay together, for what they share is built once a process.
+PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 # The packages our estimators are compared with in tests/oracle.
 oracle: $(VENV)/.oracle

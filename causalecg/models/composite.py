@@ -51,6 +51,8 @@ class EncoderProjectorLLM(nn.Module):
         super().__init__()
         self.encoder, self.projector, self.language_model = encoder, projector, language_model
         self.tokenizer, self.config = tokenizer, config
+        #: Whether the language model is saved with it: its weights are, or may become, other than those it is named by.
+        self.keeps_language_model = config.language_model == "embedded" or config.language_model_is_trained
         hidden = int(self._embedding.embedding_dim)
         scale = float(self._embedding.weight.detach().float().std())
         self.segment = nn.Parameter(torch.randn(2, hidden) * scale)

@@ -67,11 +67,16 @@ def load_language_model(config: ModelConfig) -> tuple[nn.Module, Any]:
         if not Path(name).is_dir():
             reason = f"there is no folder of this name in {Path.cwd()}, and as a hub name: {reason}"
         raise InputError(f"language model '{name}' cannot be loaded: {reason}") from error
-    if dtype is not torch.float32:
+    return _adapted(model, config), tokenizer
+
+
+def _adapted(model: Any, config: ModelConfig) -> Any:
+    """With a head in single precision behind a half-precision model, and with low-rank updates."""
+    if config.dtype != "float32":
         model.set_output_embeddings(SinglePrecisionHead(model.get_output_embeddings()))
     if config.lora is not None:
-        add_low_rank_updates(model, config.lora, name)
-    return model, tokenizer
+        add_low_rank_updates(model, config.lora, config.language_model)
+    return model
 
 
 def located(name: str) -> str:
@@ -125,6 +130,11 @@ def is_low_rank(parameter: str) -> bool:
     return ".lora_" in parameter
 
 
+def without_low_rank(parameter: str) -> str:
+    """A parameter's name as it is where nothing is beside its layer."""
+    return parameter.replace(".base_layer.", ".")
+
+
 def _may_be_hub_name(name: str) -> bool:
     return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
@@ -147,18 +157,20 @@ def _sha256_of(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def untrained_language_model(folder: Path, *, trust_remote_code: bool) -> tuple[nn.Module, Any]:
-    """(model, tokenizer) of the shape saved in ``folder``, with fresh weights. Raises InputError where it cannot be."""
+def untrained_language_model(folder: Path, config: ModelConfig) -> tuple[nn.Module, Any]:
+    """(model, tokenizer) of the shape saved in ``folder``, with fresh weights and the configuration's precision and
+    low-rank updates. Raises InputError where it cannot be."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    trust = {"trust_remote_code": config.trust_remote_code}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=trust_remote_code)
-        shape = AutoConfig.from_pretrained(folder / "language_model", trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_config(shape, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", **trust)
+        shape = AutoConfig.from_pretrained(folder / "language_model", **trust)
+        model = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, config.dtype), **trust)
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"the language model in {folder} cannot be built: {reason}") from error
-    return model, tokenizer
+    return _adapted(model, config), tokenizer
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -20,6 +20,7 @@ from causalecg.models.language_model import (
     is_low_rank,
     load_language_model,
     untrained_language_model,
+    without_low_rank,
 )
 from causalecg.models.projector import PROJECTORS
 from causalecg.models.tokenizer import train_tokenizer
@@ -40,8 +41,9 @@ def build_model(config: ModelConfig, *, texts: Sequence[str], leads: int, seed: 
     start = None if config.start is None else _saved_folder(config.start)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if config.language_model == "embedded" and start is not None and (start / "language_model").is_dir():
-            language_model, tokenizer = untrained_language_model(start, trust_remote_code=config.trust_remote_code)
+        if start is not None and _holds_language_model(start):
+            _require_same_language_model(config, start)
+            language_model, tokenizer = untrained_language_model(start, config)
         elif config.language_model == "embedded":
             tokenizer = train_tokenizer([*texts, config.answer_cue], vocabulary=config.embedded.vocabulary)
             language_model = embedded_language_model(config.embedded, tokenizer)
@@ -74,27 +76,57 @@ def _saved_folder(text: str) -> Path:
 
 
 def _begin_with(model: EncoderProjectorLLM, folder: Path) -> None:
-    """Put the saved weights into the parts that they are of. InputError where such a part has another shape."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    """Put the saved weights into the parts that they are of. InputError where such a part has another shape.
 
-    try:
-        state = load_file(folder / "model.safetensors")
-        tied = json.loads((folder / "config.json").read_text())["tied"]
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise InputError(f"{folder} holds no readable model: {str(error).splitlines()[0]}") from error
-    state |= {name: state[owner] for name, owner in tied.items()}
+    Low-rank updates are begun with fresh ones where the saved language model has none.
+    """
+    about, state = _read_saved(folder)
+    state |= {name: state[owner] for name, owner in about["tied"].items()}
     own = model.state_dict()
+    called = {without_low_rank(name): name for name in own}
+    state = {called.get(without_low_rank(name), name): value for name, value in state.items()}
+    its_own = any(_is_of_language_model(name) for name in state)
+    updated = any(is_low_rank(name) for name in state)
+    model.keeps_language_model |= its_own
     for part in sorted({name.partition(".")[0] for name in state}):
         wanted = {name for name in own if name.partition(".")[0] == part}
-        if part == "language_model" and _is_named(model.config):
-            wanted = {name for name in wanted if is_low_rank(name)}
+        if not its_own:
+            wanted = {name for name in wanted if not _is_of_language_model(name)}
+        if not updated:
+            wanted = {name for name in wanted if not is_low_rank(name)}
         for name in sorted(wanted | {name for name in state if name.partition(".")[0] == part}):
             have = [tuple(table[name].shape) if name in table else None for table in (state, own)]
             if have[0] != have[1]:
                 there, here = ("absent" if shape is None else str(shape) for shape in have)
                 raise InputError(f"{part} of {folder} does not fit this model: {name} is {there} there, {here} here")
     model.load_state_dict(state, strict=False)
+
+
+def _read_saved(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """config.json and the tensors. InputError where they cannot be read."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        about = json.loads((folder / "config.json").read_text())
+        about["config"], about["tied"], about["leads"]
+        return about, load_file(folder / "model.safetensors")
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(f"{folder} holds no readable model: {str(error).splitlines()[0]}") from error
+
+
+def _holds_language_model(folder: Path) -> bool:
+    """Whether a saved model brings its language model, rather than name one."""
+    return (folder / "language_model").is_dir()
+
+
+def _require_same_language_model(config: ModelConfig, folder: Path) -> None:
+    saved = _read_saved(folder)[0]["config"]["language_model"]
+    if saved != config.language_model:
+        raise InputError(
+            f"model.start: {folder} holds a language model that began as '{saved}', not as '{config.language_model}'; "
+            f"name model.language_model = \"{saved}\""
+        )
 
 
 def _assemble(config: ModelConfig, language_model: Any, tokenizer: Any, leads: int) -> EncoderProjectorLLM:
@@ -133,16 +165,16 @@ def _require_options(part: str, build: Any, options: dict[str, Any]) -> None:
 def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
     """Write config.json, model.safetensors, the tokenizer, and the language model's configuration.
 
-    A frozen language model that came from elsewhere is named, not copied; what tells its state is written beside the
-    name, and low-rank updates of it are saved. Leave to run a model's own Python code is not saved: whoever reads the
+    A language model that is as it came from elsewhere is named, not copied; what tells its state is written beside the
+    name, and low-rank updates of it are saved. One that was trained, now or in an earlier stage, is saved. Leave to run a model's own Python code is not saved: whoever reads the
     folder gives it, or not.
     """
     from safetensors.torch import save_file
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    named = _is_named(model.config)
-    state = {k: v for k, v in model.state_dict().items() if not (named and _is_elsewhere(k))}
+    named = not model.keeps_language_model
+    state = {k: v for k, v in model.state_dict().items() if not (named and _is_of_language_model(k))}
     owners: dict[int, str] = {}
     tied = {}
     for name, value in list(state.items()):
@@ -173,25 +205,23 @@ def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> E
         InputError: the model is not there, does not fit, cannot be had without running its own code, or names a
             language model that has changed since (a relative folder is looked for from the current one).
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(folder)
+    about, state = _read_saved(folder)
     try:
-        about = json.loads((folder / "config.json").read_text())
         config = ModelConfig(**{**about["config"], "trust_remote_code": trust_remote_code})
-        state = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except ValueError as error:
         raise InputError(f"{folder} holds no readable model: {str(error).splitlines()[0]}") from error
-    if _is_named(config):
+    named = config.language_model != "embedded" and not _holds_language_model(folder)
+    if named:
         language_model, tokenizer = _named_language_model(config, about.get("language_model", {}))
     else:
-        language_model, tokenizer = untrained_language_model(folder, trust_remote_code=trust_remote_code)
+        language_model, tokenizer = untrained_language_model(folder, config)
     model = _assemble(config, language_model, tokenizer, int(about["leads"]))
+    model.keeps_language_model = not named
     for name, owner in about["tied"].items():
         state[name] = state[owner]
     missing, unexpected = model.load_state_dict(state, strict=False)
-    lost = [name for name in missing if not (_is_named(config) and _is_elsewhere(name))]
+    lost = [name for name in missing if not (named and _is_of_language_model(name))]
     if lost or unexpected:
         raise InputError(f"{folder / 'model.safetensors'} does not fit its config: {(lost + unexpected)[0]}")
     return model.eval()
@@ -215,10 +245,6 @@ def _said(identity: dict[str, str]) -> str:
     return ", ".join(f"{kind} {value[:12]}" for kind, value in identity.items()) or "of unknown state"
 
 
-def _is_elsewhere(name: str) -> bool:
-    """Whether a tensor is one of the language model's own, which are where it came from."""
+def _is_of_language_model(name: str) -> bool:
+    """Whether a tensor is one of the language model itself, not of an update beside it."""
     return name.startswith("language_model.") and not is_low_rank(name)
-
-
-def _is_named(config: ModelConfig) -> bool:
-    return config.language_model != "embedded" and not config.language_model_is_trained

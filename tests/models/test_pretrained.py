@@ -51,6 +51,31 @@ def test_any_transformers_language_model_with_its_own_tokenizer(tmp_path, batch,
     assert all(p.requires_grad for p in trained.language_model.parameters())
 
 
+@pytest.mark.parametrize("then", [{}, {"lora": {"targets": ["c_attn"]}}, {"dtype": "bfloat16"}])
+def test_a_language_model_that_an_earlier_stage_trained_is_kept_by_later_ones(tmp_path, batch, save_gpt2, then) -> None:
+    save_gpt2(tmp_path / "gpt2")
+    name = {"language_model": str(tmp_path / "gpt2")}
+    trained = build_model(ModelConfig(**name, train_language_model=True), texts=[], leads=12, seed=0)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    save_pretrained(trained, tmp_path / "first")
+    for folder, start in (("second", "first"), ("third", "second")):
+        config = ModelConfig(**name, **then, start=str(tmp_path / start))
+        model = build_model(config, texts=[], leads=12, seed=5).eval()
+        own = [p for n, p in model.language_model.named_parameters() if "lora" not in n]
+        assert own and not any(p.requires_grad for p in own)
+        save_pretrained(model, tmp_path / folder)
+        with torch.no_grad():
+            # In half precision near what was trained, and in any the same once it is read back.
+            assert torch.allclose(model(batch), trained.eval()(batch), atol=0.2 if "dtype" in then else 1e-5)
+            assert torch.equal(from_pretrained(tmp_path / folder)(batch), model(batch))
+    with torch.no_grad():
+        assert not torch.allclose(build_model(ModelConfig(**name), texts=[], leads=12, seed=0)(batch), model(batch), atol=0.5)
+    with pytest.raises(InputError, match="began as .*gpt2', not as 'embedded'"):
+        build_model(ModelConfig(start=str(tmp_path / "first")), texts=TEXTS, leads=12, seed=0)
+
+
 def test_nothing_is_unpickled(tmp_path, model) -> None:
     class Bomb:
         def __reduce__(self):
