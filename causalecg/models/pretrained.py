@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from causalecg.errors import InputError
 from causalecg.models.composite import EncoderProjectorLLM
@@ -58,12 +59,27 @@ def build_model(config: ModelConfig, *, texts: Sequence[str], leads: int, seed: 
 
 
 def build_encoder(config: ModelConfig, *, leads: int, seed: int) -> Any:
-    """A fresh encoder alone, as :func:`build_model` would make one."""
+    """An encoder alone, as :func:`build_model` would make one; where there is a ``config.start``, a pre-trained one's.
+
+    Raises InputError where ``config.start`` holds more than an encoder, which would be left behind.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = _part("encoder", ENCODERS, config.encoder, config.encoder_options, leads)
         if isinstance(encoder, FetchedEncoder):
             encoder.load_fetched()
+    if config.start is not None:
+        folder = _saved_folder(config.start)
+        _, state = _read_saved(folder)
+        others = sorted(name for name in state if not name.startswith("encoder."))
+        if others:
+            raise InputError(
+                f"model.start: {folder} holds a whole model ({others[0]}, ...), and where an encoder alone is trained "
+                "the rest would be lost; begin with a pre-trained encoder, or with none"
+            )
+        own = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+        _require_fit("encoder", folder, set(own) | set(state), state, own)
+        encoder.load_state_dict({name.removeprefix("encoder."): value for name, value in state.items()})
     return encoder
 
 
@@ -94,12 +110,19 @@ def _begin_with(model: EncoderProjectorLLM, folder: Path) -> None:
             wanted = {name for name in wanted if not _is_of_language_model(name)}
         if not updated:
             wanted = {name for name in wanted if not is_low_rank(name)}
-        for name in sorted(wanted | {name for name in state if name.partition(".")[0] == part}):
-            have = [tuple(table[name].shape) if name in table else None for table in (state, own)]
-            if have[0] != have[1]:
-                there, here = ("absent" if shape is None else str(shape) for shape in have)
-                raise InputError(f"{part} of {folder} does not fit this model: {name} is {there} there, {here} here")
+        _require_fit(part, folder, wanted | {name for name in state if name.partition(".")[0] == part}, state, own)
     model.load_state_dict(state, strict=False)
+
+
+def _require_fit(
+    part: str, folder: Path, names: Iterable[str], state: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> None:
+    """InputError for a tensor that only one of the two has, or of another shape."""
+    for name in sorted(names):
+        have = [tuple(table[name].shape) if name in table else None for table in (state, own)]
+        if have[0] != have[1]:
+            there, here = ("absent" if shape is None else str(shape) for shape in have)
+            raise InputError(f"{part} of {folder} does not fit this model: {name} is {there} there, {here} here")
 
 
 def _read_saved(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -125,7 +148,7 @@ def _require_same_language_model(config: ModelConfig, folder: Path) -> None:
     if saved != config.language_model:
         raise InputError(
             f"model.start: {folder} holds a language model that began as '{saved}', not as '{config.language_model}'; "
-            f"name model.language_model = \"{saved}\""
+            f'name model.language_model = "{saved}"'
         )
 
 
@@ -166,8 +189,8 @@ def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
     """Write config.json, model.safetensors, the tokenizer, and the language model's configuration.
 
     A language model that is as it came from elsewhere is named, not copied; what tells its state is written beside the
-    name, and low-rank updates of it are saved. One that was trained, now or in an earlier stage, is saved. Leave to run a model's own Python code is not saved: whoever reads the
-    folder gives it, or not.
+    name, and low-rank updates of it are saved. One that was trained, now or in an earlier stage, is saved. Leave to run
+    a model's own Python code is not saved: whoever reads the folder gives it, or not.
     """
     from safetensors.torch import save_file
 

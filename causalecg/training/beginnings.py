@@ -20,6 +20,8 @@ def require_held_out(config: RunConfig) -> None:
     if config.model.start is None:
         return
     start = Path(config.model.start)
+    if start.name == "model" and (start.parent / "run.json").is_file():
+        start = start.parent
     if (start / "run.json").is_file():
         before = read_record(start / "config.json")
     elif (start / "pretraining.json").is_file():

@@ -48,7 +48,8 @@ _TEXT = "text_code"
 def pretrain_encoder(
     cohort: Cohort, task: Task, config: RunConfig, *, seed: int, out: str | Path, progress: bool = True
 ) -> Path:
-    """Train ``config.model``'s encoder on the labels of a cohort's training ECGs, and write it into ``out``.
+    """Train ``config.model``'s encoder on the labels of a cohort's training ECGs, and write it into ``out``. It begins
+    with that of ``config.model.start``, where there is one.
 
     Args:
         task: "labels" or "contrast"; of the latter, ``config.question_vectors`` names a sentence encoder for the

@@ -94,6 +94,11 @@ def read_stages(path: Path) -> tuple[TrainingStage, ...]:
             raise InputError(f"{where}: task '{stage.task}' asks no questions, so no arm can adjust it; leave arm out")
         if config.model.start is not None and found:
             raise InputError(f"{where}: it begins with the stage before; name model.start in the first stage only")
+        if stage.task != "questions" and any(before.task == "questions" for before in found):
+            raise InputError(
+                f"{where}: task '{stage.task}' trains an encoder alone and would lose what the stages of questions "
+                "before it have learned; put it before them"
+            )
         found.append(stage)
     names = [stage.name for stage in found]
     if len(set(names)) < len(names):

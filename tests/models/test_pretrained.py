@@ -71,7 +71,9 @@ def test_a_language_model_that_an_earlier_stage_trained_is_kept_by_later_ones(tm
             assert torch.allclose(model(batch), trained.eval()(batch), atol=0.2 if "dtype" in then else 1e-5)
             assert torch.equal(from_pretrained(tmp_path / folder)(batch), model(batch))
     with torch.no_grad():
-        assert not torch.allclose(build_model(ModelConfig(**name), texts=[], leads=12, seed=0)(batch), model(batch), atol=0.5)
+        assert not torch.allclose(
+            build_model(ModelConfig(**name), texts=[], leads=12, seed=0)(batch), model(batch), atol=0.5
+        )
     with pytest.raises(InputError, match="began as .*gpt2', not as 'embedded'"):
         build_model(ModelConfig(start=str(tmp_path / "first")), texts=TEXTS, leads=12, seed=0)
 

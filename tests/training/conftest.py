@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from causalecg.benchmark.cohort import simulate_cohort
 from causalecg.cohort.schema import Cohort
@@ -25,3 +26,29 @@ def config() -> RunConfig:
         embedded=EmbeddedLanguageModel(hidden=16, layers=1, heads=2, vocabulary=260),
     )
     return RunConfig(model=model, epochs=3, batch_size=32)
+
+
+@pytest.fixture
+def sentence_encoder(tmp_path) -> str:
+    """Folder of a small BERT with its word-piece tokenizer, as all-MiniLM-L6-v2 is saved."""
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"abcdefghijklmnopqrstuvwxyz?.,:!'",
+        *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz"),
+    ]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    folder = tmp_path / "bert"
+    shape = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertModel(shape).save_pretrained(folder)
+    BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(folder)
+    return str(folder)

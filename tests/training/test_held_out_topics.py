@@ -71,6 +71,15 @@ def test_a_run_that_knew_no_such_setting_is_still_the_same_run(two_topics, confi
     assert train(two_topics, "none", config, seed=0, out=tmp_path / "r", progress=False).record["status"] == "done"
 
 
+@pytest.mark.parametrize("start", ["r", "r/model"])
+def test_a_beginning_that_may_know_the_topic_is_refused(two_topics, config, tmp_path, start: str) -> None:
+    train(two_topics, "none", config.model_copy(update={"epochs": 1}), seed=0, out=tmp_path / "r", progress=False)
+    model = config.model.model_copy(update={"start": str(tmp_path / start)})
+    later = config.model_copy(update={"model": model, "held_out_topics": (B,)})
+    with pytest.raises(InputError, match=f"'{B}' is to be held out, but .*r may have learned of it"):
+        train(two_topics, "none", later, seed=0, out=tmp_path / "later", progress=False)
+
+
 def test_topics_that_do_not_occur_are_refused(two_topics, config, tmp_path) -> None:
     unknown = config.model_copy(update={"held_out_topics": ("bundle branch",)})
     with pytest.raises(InputError, match=f"about 'bundle branch'.*nearest topic is '{B}'"):

@@ -13,32 +13,6 @@ from causalecg.training.question_vectors import COLUMN, with_question_vectors
 from causalecg.training.run import train
 
 
-@pytest.fixture
-def sentence_encoder(tmp_path) -> str:
-    """Folder of a small BERT with its word-piece tokenizer, as all-MiniLM-L6-v2 is saved."""
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    words = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *"abcdefghijklmnopqrstuvwxyz?.,:!'",
-        *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz"),
-    ]
-    (tmp_path / "vocab.txt").write_text("\n".join(words))
-    folder = tmp_path / "bert"
-    shape = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        BertModel(shape).save_pretrained(folder)
-    BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(folder)
-    return str(folder)
-
-
 def test_a_vector_is_the_mean_of_the_sentences_last_states(sentence_encoder) -> None:
     from transformers import AutoModel, AutoTokenizer
 

@@ -6,6 +6,7 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,6 +23,7 @@ from causalecg.training import encoder_pretraining
 from causalecg.training.config import RunConfig
 from causalecg.training.encoder_pretraining import _Contrast, _LabelScorer, pretrain_encoder
 from causalecg.training.loop import Loop
+from causalecg.training.question_vectors import COLUMN, with_question_vectors
 from causalecg.training.run import Run, train
 from causalecg.training.stages import read_stages, train_stages
 
@@ -105,6 +107,10 @@ def test_a_stage_is_the_file_with_what_it_says_otherwise(tmp_path) -> None:
             "[[stages]]\nname = 'a'\n[[stages]]\nname = 'b'\nmodel.start = 'x'\n",
             "stage b: it begins with the stage before",
         ),
+        (
+            "[[stages]]\nname = 'a'\n[[stages]]\nname = 'b'\ntask = 'labels'\n",
+            "stage b: task 'labels' trains an encoder alone .*; put it before them",
+        ),
         ("[[stages]\n", "is not valid TOML"),
     ],
 )
@@ -160,6 +166,20 @@ def test_nothing_is_trained_where_a_later_stage_cannot_be(cohort, tmp_path) -> N
         runner.invoke(build_app(), ["train", "--out", "o"], catch_exceptions=False)
 
 
+def reads_the_finding(cohort: Cohort, encoder) -> float:
+    """Area under the curve of a nearest-mean rule on the tokens of ECGs it has not seen; d' = 4 gives .998."""
+    vectors, finding = {}, {}
+    for split in ("train", "test"):
+        table = cohort.split(split)
+        signals = cohort.signals.read([cohort.ecg_rows[ids[0]] for ids in table["ecg_ids"]])
+        with torch.no_grad():
+            vectors[split] = encoder(torch.from_numpy(signals)).mean(1).numpy()
+        labels = dict(zip(cohort.ecgs["ecg_id"], cohort.ecgs["labels"], strict=True))
+        finding[split] = np.array([len(labels[ids[0]]) > 0 for ids in table["ecg_ids"]])
+    ill, well = (vectors["train"][finding["train"] == side].mean(0) for side in (True, False))
+    return float(roc_auc_score(finding["test"], vectors["test"] @ (ill - well)))
+
+
 @pytest.mark.parametrize("task", ["labels", "contrast"])
 def test_an_encoder_learns_the_finding_and_an_interrupted_one_goes_on(
     cohort, config, tmp_path, monkeypatch, task
@@ -182,20 +202,43 @@ def test_an_encoder_learns_the_finding_and_an_interrupted_one_goes_on(
     assert (tmp_path / "whole" / "model.safetensors").read_bytes() == (
         tmp_path / "resumed" / "model.safetensors"
     ).read_bytes()
-    # The finding can be read from what it makes of ECGs it has not seen: a nearest-mean rule on its tokens.
+    # A random encoder's nearest means are near .5.
     encoder = build_encoder(config.model, leads=12, seed=9).eval()
     encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in encoder_of(tmp_path / "whole").items()})
-    vectors, finding = {}, {}
-    for split in ("train", "test"):
-        table = cohort.split(split)
-        signals = cohort.signals.read([cohort.ecg_rows[ids[0]] for ids in table["ecg_ids"]])
-        with torch.no_grad():
-            vectors[split] = encoder(torch.from_numpy(signals)).mean(1).numpy()
-        labels = dict(zip(cohort.ecgs["ecg_id"], cohort.ecgs["labels"], strict=True))
-        finding[split] = np.array([len(labels[ids[0]]) > 0 for ids in table["ecg_ids"]])
-    ill, well = (vectors["train"][finding["train"] == side].mean(0) for side in (True, False))
-    # d' = 4 is an area of .998; a random encoder's nearest means are near .5.
-    assert roc_auc_score(finding["test"], vectors["test"] @ (ill - well)) > 0.9
+    assert reads_the_finding(cohort, encoder) > 0.9
+
+
+def test_an_encoder_goes_on_from_a_pretrained_one_and_never_from_a_whole_model(cohort, config, tmp_path) -> None:
+    config = config.model_copy(update={"epochs": 1})
+
+    def contrast(out: str, start: str | None = None, rate: float = 1e-3) -> dict[str, torch.Tensor]:
+        model = config.model.model_copy(update={"start": start and str(tmp_path / start)})
+        own = config.model_copy(update={"model": model, "learning_rate": rate})
+        return encoder_of(pretrain_encoder(cohort, "contrast", own, seed=0, out=tmp_path / out, progress=False))
+
+    labels = encoder_of(pretrain_encoder(cohort, "labels", config, seed=0, out=tmp_path / "labels", progress=False))
+    alone, after, still = contrast("alone"), contrast("after", "labels"), contrast("still", "labels", 1e-12)
+    weights = [name for name in labels if "running" not in name and "num_batches" not in name]
+    assert any(not torch.equal(alone[name], after[name]) for name in weights)
+    assert all(torch.allclose(still[name], labels[name], atol=1e-6) for name in weights)
+    train(cohort, "none", config, seed=0, out=tmp_path / "run", progress=False)
+    with pytest.raises(InputError, match="holds a whole model .* begin with a pre-trained encoder"):
+        contrast("lost", "run")
+
+
+def test_of_labels_texts_a_sentence_encoder_says_what_they_mean(cohort, config, tmp_path, sentence_encoder) -> None:
+    """Its vectors stand for the sets of labels, one for each that occurs."""
+    config = config.model_copy(update={"question_vectors": sentence_encoder})
+    encoder = build_encoder(config.model, leads=12, seed=0)
+    folder = pretrain_encoder(cohort, "contrast", config, seed=0, out=tmp_path / "e", progress=False)
+    encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in encoder_of(folder).items()})
+    assert reads_the_finding(cohort, encoder.eval()) > 0.9
+    labels = encoder_pretraining._frequent_labels(cohort, config)
+    tables = [encoder_pretraining._ecg_table(cohort, "train", labels, config)]
+    vectors = encoder_pretraining._texts(tables, labels, config)
+    texts = [", ".join(own) or "no finding" for own in tables[0]["answer"]]
+    wanted = with_question_vectors(pd.DataFrame({"question": texts}), sentence_encoder)[COLUMN]
+    assert np.allclose(vectors[tables[0]["text_code"].to_numpy()].numpy(), np.stack(list(wanted)))
 
 
 def test_the_contrast_is_the_mean_over_right_answers_both_ways() -> None:
