@@ -34,6 +34,7 @@ class InverseAnswer(PriorBased):
     Learned further: ``scale_``, the mean before scaling, and ``largest_``, the scaled weight to clip at (0 = no clip).
     """
 
+    called = "inverse_answer"
     card = Card(
         summary="Loss weights 1/P(answer | shortcut), under which the shortcut tells nothing of the answer.",
         uses=("weights",),
@@ -55,7 +56,7 @@ class InverseAnswer(PriorBased):
         restore_prior: bool = True,
         clip: float | None = None,
         smoothing: float = 1.0,
-        folds: int = 10,
+        folds: int | None = None,
     ) -> None:
         if clip is not None and not clip > 0:
             raise ContractError(f"inverse_answer's clip must be a positive weight, or a quantile below one, not {clip}")
@@ -65,7 +66,7 @@ class InverseAnswer(PriorBased):
         self.clip = clip
         self.smoothing = smoothing
         self.folds = folds
-        self.check_options("inverse_answer")
+        self.check_options()
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
@@ -89,7 +90,7 @@ class InverseAnswer(PriorBased):
         counts = self.counts()
         given_view, given_topic = counts.tables(self.smoothing)
         place = {name: i for i, name in enumerate(counts.answers)}
-        codes = self.codes.of(table, self._columns(table))
+        codes = self.codes.of(table, self.view_columns(table))
         found = np.empty(len(table))
         rows = zip(codes, table["kind"], table["candidates"], table["answer"], strict=True)
         for row, (code, kind, names, answer) in enumerate(rows):

@@ -146,7 +146,7 @@ def test_rows_that_break_the_shortcut_weigh_more() -> None:
         ({"q": 0}, "q must be above 0 and at most 1"),
         ({"q": 1.5}, "q must be above 0"),
         ({"smoothing": 1.0}, "smoothing must be at least 0 and below 1"),
-        ({"bias_view": "style"}, "bias_view must be 'question' or none"),
+        ({"bias_view": "hair"}, "bias_view is style, template, type, question, not 'hair'"),
     ],
 )
 def test_refusals(options: dict, says: str) -> None:

@@ -9,9 +9,10 @@ from torch import nn
 from adjusters.contract import Batch, ContractError
 from adjusters.reference_loop import columns_of, variants, weighted
 from adjusters.registry import adjuster
-from adjusters.shortcut_model import rebias
+from adjusters.shortcut_model import independence
 from adjusters.shortcut_model.hsic import dependence
-from adjusters.shortcut_model.rebias import QUESTION, ReBias, ReBiasObjective, score_features
+from adjusters.shortcut_model.independence import QUESTION, Penalty, ReBiasObjective, score_features
+from adjusters.shortcut_model.rebias import ReBias
 from adjusters.toy import ToyScorer, toy_cohort
 from causalecg.benchmark import regimes
 from causalecg.benchmark.leaderboard.evidence import declared_estimand
@@ -49,9 +50,7 @@ def items() -> Batch:
 
 
 def objective_of(given: str, measure: str, rows: int = 128) -> ReBiasObjective:
-    return ReBiasObjective(
-        Fixed(1), Fixed(2), ("?",), strength=3.0, measure=measure, given=given, layer="scores", rows=rows
-    ).double()
+    return ReBiasObjective(Fixed(1), Fixed(2), ("?",), Penalty(3.0, measure, given, "scores", rows)).double()
 
 
 def check_parity(given: str, measure: str) -> None:
@@ -76,7 +75,7 @@ def check_parity(given: str, measure: str) -> None:
 @pytest.mark.parametrize("given", ["nothing", "answer"])
 def test_losses_are_those_of_the_equation(given: str, measure: str, monkeypatch) -> None:
     check_parity(given, measure)
-    monkeypatch.setattr(rebias, "dependence", lambda *inputs: -dependence(*inputs))
+    monkeypatch.setattr(independence, "dependence", lambda *inputs: -dependence(*inputs))
     with pytest.raises(AssertionError):
         check_parity(given, measure)
 
