@@ -101,6 +101,7 @@ def test_a_view_that_says_nothing_beyond_its_topic_masks_all_alike(items, scorer
         mask = objective.mask(batch)
         assert torch.allclose(mask[~batch.padding], torch.tensor(0.5, dtype=mask.dtype), atol=1e-6)
 
+
 def test_scores_masked_before_they_are_centred_are_noticed(items, scorers, monkeypatch) -> None:
     monkeypatch.setattr(rubi, "centred", lambda scores, batch: scores.masked_fill(batch.padding, 0.0))
     with pytest.raises(AssertionError):
