@@ -36,10 +36,7 @@ def losses_of_view(scores, rows, items, smoothing, folds, restore, centre=True):
         masked = []
         for s, v, t in zip(centred(z, item) if centre else z, view, topic, strict=True):
             v, t = math.exp(v), math.exp(t)
-            if restore:
-                mask = v / (v + t)
-            else:
-                mask = v if item["kind"] == "one" else v / (1 + v)
-            masked.append(s * mask)
+            share = v if item["kind"] == "one" else v / (1 + v)
+            masked.append(s * (v / (v + t) if restore else share))
         found.append(loss(masked, item))
     return found
