@@ -89,8 +89,10 @@ class EffectSubtraction(ViewCounts):
         bias_view="question; style, template or type",
         extra_passes=(1, 1),
         consistent_when="the ECG is independent of the question given the answer, all answers are equally frequent, "
-        "and the reference's scores are log P(answer | question)",
-        fails_when="the topic truly has an effect (R3): it is subtracted with the style's, whole where weight is one; "
+        "and the reference's scores are log P(answer | question); with a prior by counts, the ECG is independent of "
+        "the view given answer and topic, and the view causes no answer",
+        fails_when="the topic truly has an effect (R3): it is subtracted with the style's, whole where weight is one, "
+        "unless a style, template or type alone is subtracted; "
         "blank, noised and mean ECGs are none that the scorer was trained on, and its scores there are no "
         "P(answer | question)",
         source="Niu et al. 2021 (CF-VQA); Leng et al. 2024 (VCD)",

@@ -83,7 +83,8 @@ class LearningFromFailure(ViewCounts):
         fails_when=(
             "the partner learns the ECG as soon as the shortcut: its failures are then unclear ECGs; the debiased "
             "model learns them, finds all others hard and is given ever less of them, until it answers the opposite "
-            "(R8); with the question alone as partner, a true effect of the topic is taken for bias (R3)"
+            "(R8); with the question alone as partner, a true effect of the topic is taken for bias (R3); with a view "
+            "as partner, a true effect of the view"
         ),
         source="Nam, Cha, Ahn, Lee & Shin 2020, algorithm 1, with the smoothing and scaling of the released code",
     )

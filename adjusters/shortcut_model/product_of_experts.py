@@ -32,8 +32,9 @@ class ProductOfExperts(PriorBased):
         uses=("objective",),
         bias_view="style, template, type or question",
         consistent_when="the ECG is independent of the view given answer and topic, and the view causes no answer",
-        fails_when="the view truly has an effect (it is erased): a topic within the view, as in R3 with the whole "
-        "question; severity that shows in the ECG by itself (R2)",
+        fails_when="the ECG depends on the view even given answer and topic: severity shows in the ECG by itself "
+        "(R2), or the topic settles answers (R3); the view truly has an effect (it is erased); with "
+        "restore_prior=false, what the topic tells is erased as well",
         source="Hinton 2002; Clark, Yatskar & Zettlemoyer 2019 (bias product); with the answers' frequencies restored",
     )
 

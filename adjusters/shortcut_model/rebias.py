@@ -70,8 +70,9 @@ class ReBias(Adjuster):
         consistent_when="ECG and wording are independent given what is conditioned on",
         fails_when=(
             "few rows break the shortcut: the dependence that is left to be measured within answers falls with the "
-            "square of their share, and a batch may hold none of them; where the topic settles answers, ECG and words "
-            "depend on each other even given both, and what the ECG tells is shed as well (R3); given the answer "
+            "square of their share, and a batch may hold none of them, or one, whose dependence is zero by "
+            "construction (at least two in one answer and topic are needed); where the topic settles answers, ECG and "
+            "words depend on each other even given both, and what the ECG tells is shed as well (R3); given the answer "
             "alone, or nothing, the topic's true effect too"
         ),
         source="Bahng, Chun, Yun, Choo & Oh 2020; HSIC_1 of Song et al. 2012; conditioning is ours",

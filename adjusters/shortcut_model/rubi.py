@@ -74,7 +74,8 @@ class RUBi(ViewCounts):
         extra_passes=(1, 0),
         consistent_when="no condition is known under which its optimum is the target",
         fails_when="between two answers: masks are positive, so that a centred pair keeps its sign, and a scorer that "
-        "sees the style decides exactly as it would without; the topic's true effect is masked with the style's",
+        "sees the style decides exactly as it would without, whatever the view; the topic's true effect is masked with "
+        "the style's, unless the mask is of a style, template or type beyond its topic",
         source="Cadene, Dancette, Ben-younes, Cord & Parikh 2019",
     )
 
