@@ -142,10 +142,11 @@ def test_the_mask_is_of_the_question_that_was_dealt(items, scorers) -> None:
     assert torch.equal(objective.losses(blind)[0], own)
 
 
-def test_between_two_answers_it_decides_as_the_unadjusted_model(law) -> None:
+@pytest.mark.parametrize("options", [{"hidden": 8}, {"bias_view": "style", "folds": 1}], ids=str)
+def test_between_two_answers_it_decides_as_the_unadjusted_model(law, options: dict) -> None:
     """A centred pair (u, -u) masked by any two shares keeps its sign, so a scorer that sees the style decides as it
     would without the mask."""
-    learned, plain = law.learned(adjuster("rubi", hidden=8), iterations=60), law.learned(adjuster("none"))
+    learned, plain = law.learned(adjuster("rubi", **options), iterations=60), law.learned(adjuster("none"))
     assert np.array_equal(learned > 0.5, plain > 0.5)
     assert ((law.truth[:, None, :] > 0.5) != (learned > 0.5)).any()
 
