@@ -142,6 +142,8 @@ class Stage:
         keep_best: end with the state of the lowest validation loss, whether or not the run stops early. The state the
             stage began with is given up only for one that is :func:`clearly_lower`: a few heavy rows decide a weighted
             loss, and must not undo by chance what an earlier stage has learned.
+        weighted: whether the rows' weights, if there are any, count in the stage's loss. Its validation loss is
+            weighted exactly where they do.
     """
 
     name: str
@@ -152,6 +154,7 @@ class Stage:
     reset_optimizer: bool = False
     wants: tuple[str, ...] = ()
     keep_best: bool = False
+    weighted: bool = True
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,8 @@ class Objective(nn.Module):
         return LossTerms(weighted_mean(per_item, batch), per_item.detach())
 
     def validation_loss(self, batch: Batch) -> Tensor:
-        """(batch,) loss per item that early stopping averages, with the items' weights, over the validation rows.
+        """(batch,) loss per item that early stopping averages over the validation rows, with the items' weights where
+        the stage is weighted.
 
         By default the negative log-likelihood of what the objective predicts. Validation rows are biased like the
         training rows: a strategy whose prediction is right under do(Q) must not be judged by how well it predicts

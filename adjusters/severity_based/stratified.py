@@ -137,7 +137,7 @@ class Stratified(Adjuster):
         return dealt_batches(table, cell, size, np.random.default_rng([seed, epoch]))
 
     def stages(self) -> tuple[Stage, ...]:
-        exchange = Stage("exchange")
+        exchange = Stage("exchange", weighted=False)
         if not self.exchanges_:
             return (Stage("weigh", trains=(AS_ASKED,), keep_best=True),)
         if not self.weighs_:

@@ -176,7 +176,7 @@ class Loop:
 
     def _judge(self, stage: Stage) -> float:
         """Validation loss of the state as it is, remembered as the best where it is and one is wanted."""
-        each = self._validation_losses()
+        each = self._validation_losses(stage)
         loss = float(each.mean())
         self.at.losses.append(loss)
         wanted = bool(self.config.patience or stage.keep_best) and loss == min(self.at.losses)
@@ -298,8 +298,9 @@ class Loop:
         with self._whole():
             self.objective.begin(stage, *given)
 
-    def _validation_losses(self) -> Tensor:
-        """(rows,) float64 losses times weights of mean one, the same order at every call."""
+    def _validation_losses(self, stage: Stage) -> Tensor:
+        """(rows,) float64 losses, times weights of mean one where the stage's loss is weighted; the same order at
+        every call."""
         losses, weights = [], []
         self.objective.eval()
         with torch.no_grad(), self._whole():
@@ -307,6 +308,8 @@ class Loop:
                 batch = batch.to(self.accelerator.device)
                 losses.append(self.objective.validation_loss(batch).double().cpu())
                 weights.append(batch.columns.get("weight", torch.ones(len(batch))).double().cpu())
+        if not stage.weighted:
+            return torch.cat(losses)
         weight = torch.cat(weights)
         return torch.cat(losses) * weight / weight.mean()
 

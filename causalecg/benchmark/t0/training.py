@@ -296,7 +296,7 @@ class _Kept:
     """The state of the lowest validation loss, where that is clearly lower than the one the stage began with."""
 
     def __init__(self, stages: _Stages, stage: Stage) -> None:
-        self.stages = stages
+        self.stages, self.stage = stages, stage
         self.began = self._losses()
         self.lowest = float(self.began.mean())
         self.state = copy.deepcopy(stages.objective.state_dict())
@@ -312,4 +312,6 @@ class _Kept:
     def _losses(self) -> Tensor:
         self.stages.objective.eval()
         table = self.stages.tables["validation"]
-        return validation_losses(self.stages.objective, table, self.stages.adjuster, self.stages.make_batch)
+        return validation_losses(
+            self.stages.objective, table, self.stages.adjuster, self.stages.make_batch, weighted=self.stage.weighted
+        )
