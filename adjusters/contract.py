@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from adjusters.batch import Batch as Batch
 from adjusters.batch import Kind as Kind
 from adjusters.errors import ContractError as ContractError
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -350,6 +351,7 @@ class Adjuster:
     def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
         """name -> (rows,) integers or floats that the objective finds in ``Batch.columns``: a code of the style, of an
         environment, of the group of answer and severity ... By default the table's ``batch_columns``."""
+        require_columns(type(self).__name__, table, self.batch_columns)
         return {name: table[name].to_numpy() for name in self.batch_columns}
 
     def batches(self, table: pd.DataFrame, size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray] | None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from adjusters.contract import Adjuster, Card, ContractError
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 Dropped = Literal["ecg", "nothing"]
 
 ABSTAIN = "cannot answer without the ECG"
+#: Columns that are rewritten or read.
+NEEDED = ("item_id", "ecg_ids", "candidates", "answer")
 
 
 class ModalityDropout(Adjuster):
@@ -60,6 +63,7 @@ class ModalityDropout(Adjuster):
     def rewrite(self, table: pd.DataFrame, *, rng: np.random.Generator) -> pd.DataFrame:
         import pandas as pd
 
+        require_columns("modality_dropout", table, NEEDED)
         for item, names in zip(table["item_id"], table["candidates"], strict=True):
             if self.answer in names:
                 raise ContractError(

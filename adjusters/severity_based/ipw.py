@@ -17,13 +17,13 @@ from adjusters.severity_based.cells import (
     cell_weights,
     overlap_report,
     pooled_balance,
-    require_columns,
     require_overlap,
 )
 from adjusters.severity_based.logit_weights import learn_logit_weights, logit_weights
 from adjusters.severity_based.patient_folds import fold_of, patient_folds
 from adjusters.severity_based.question_embedding import QuestionEmbedding
 from adjusters.severity_based.text_weights import QUESTION, learn_text_weights, text_weights
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -31,6 +31,7 @@ CASES = [
     pytest.param("last_layer_refit", {"balanced_by": "draws"}, marks=pytest.mark.slow),
     pytest.param("last_layer_refit", {"refit": "answer_head", "balanced_by": "weights"}, marks=pytest.mark.slow),
     pytest.param("ecg_swap", {"answer": "any"}, marks=pytest.mark.slow),
+    pytest.param("ecg_swap", {"answer": "other"}, marks=pytest.mark.slow),
     pytest.param("ecg_swap", {"answer": "same", "copies": 2, "within": "severity"}, marks=pytest.mark.slow),
     pytest.param("twins", {"twin": "copy", "unpaired": True}, marks=pytest.mark.slow),
     pytest.param("modality_dropout", {"drop": "nothing"}, marks=pytest.mark.slow),
@@ -145,6 +146,13 @@ class NeedsButDoesNotMiss(Base):
 
     def require(self, table, estimand) -> None:
         pass
+
+
+class ReadsWhatItDoesNotName(Base):
+    card = Card(summary="x", uses=("rewrite",))
+
+    def rewrite(self, table, *, rng):
+        return table.assign(wording_id=table["wording_id"].str.upper())
 
 
 class Careless(Base):
@@ -412,6 +420,7 @@ BROKEN = [
     (Renames, {}, "does not store its option 'strength'"), (LearnsWhenMade, {}, "before fit: share_"),
     (NoSelf, {}, "does not return self"), (Mutates, {}, "changes the caller's table"),
     (ChangesAnOption, {}, "fit changes its options"), (Forgets, {}, "without a trailing underscore: _share"),
+    (ReadsWhatItDoesNotName, {}, "meets the missing column 'wording_id' with KeyError"),
     (NeedsButDoesNotMiss, {}, "does not miss the column"), (MeetsTheMissingColumnLate, {}, "meets the missing column"),
     (Careless, {}, "accepts an estimand"),
     (MeanTwo, {}, "mean 2, not one"), (ByPosition, {}, "depend on the row order"), (Short, {}, "weights for 400 rows"),
