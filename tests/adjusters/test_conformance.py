@@ -24,6 +24,7 @@ CASES = [
     pytest.param("question_randomised", {"fine_tuning": "frozen"}, marks=pytest.mark.slow),
     pytest.param("question_randomised", {"fine_tuning": "weighted"}, marks=pytest.mark.slow),
     ("stratified", {"epochs": 0}),
+    ("stratified", {"plain": True}),
     pytest.param("stratified", {"exchange": "style"}, marks=pytest.mark.slow),
     pytest.param("group_dro", {"balanced": False, "memory": 0.9, "adjustment": 1.0}, marks=pytest.mark.slow),
     pytest.param("group_weights", {"groups": "answer-style-topic", "scheme": "independent"}, marks=pytest.mark.slow),

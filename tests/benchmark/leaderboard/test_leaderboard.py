@@ -84,6 +84,7 @@ def test_recovery_is_a_ratio_of_means_and_worst_is_the_smallest_lower_limit(tmp_
         ("ipw", True),
         ("group_weights", True),
         ("stratified?min_ess=0", True),
+        ("stratified?plain=true", True),
         ("stratified", False),  # too few effective rows: its weights are not used
         ("stratified?epochs=0", False),
         ("question_randomised", False),
