@@ -168,7 +168,9 @@ class Card:
         uses: the parts of the contract it changes: "weights", "batches", "rewrite", "objective", "predict".
         estimands: names served ("P(A | E, do(Q))", ...); empty = serves none and accepts ``estimand=None``.
         bias_view: what its bias model may see, if it has one.
-        extra_passes: further scorer passes per item, (training, prediction); "K" = one per severity level.
+        extra_passes: forward passes of a scorer per item beyond the unadjusted model's one, of a training step (in
+            which every added row is one, and so is a pass of a further scorer) and of a prediction; "K - 1" with K
+            severity levels. By default options; what is done once, between stages, is not counted.
         consistent_when: the assumption under which it is right.
         fails_when: where it is known to go wrong, e.g. a regime of the benchmark.
         source: paper, equation.

@@ -69,7 +69,8 @@ class InverseProbabilityWeighting(Adjuster):
         uses=("weights",),
         estimands=("P(A | E, do(Q))", "P(A | do(Q))"),
         consistent_when="severity is measured without error, suffices, and every style occurs at every severity; with "
-        "multinomial or embedding, the logit also has the right form",
+        "multinomial or embedding, the logit also has the right form (by default an embedding is of the text's words, "
+        "TF-IDF and SVD, not of a sentence encoder)",
         fails_when="severity recorded with error (R4); no overlap (R5, refused); causes besides severity (R9); at rho "
         "= .99 a few heavy rows decide (R1, R6), which a network soon memorises",
         source="Robins, Hernán & Brumback 2000; Li & Li 2019 (overlap); Hainmueller 2012 (entropy); Gui & Veitch 2022 "
