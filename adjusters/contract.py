@@ -77,6 +77,14 @@ class HasParts(Protocol):
         """One of "encoder", "projector", "language_model", "answer_head"; KeyError for a part it lacks."""
 
 
+@runtime_checkable
+class HasAbstention(Protocol):
+    """A scorer, or objective, that may decline to answer. What it would answer otherwise is in its scores."""
+
+    def abstains(self, batch: Batch) -> Tensor:
+        """(batch,) bool: the item is answered by none of its candidates."""
+
+
 def log_probabilities(scores: Tensor, batch: Batch) -> Tensor:
     """(batch, candidates) log P(candidate): log-softmax over the candidates ("one") or log-sigmoid ("set").
 
