@@ -250,7 +250,9 @@ class _Asking:
                 batch = self._spoilt(batches(positions), part.iloc[positions], draw)
                 here = batch.to(self.device)
                 said = self.scorer(here)
-                declined = self.scorer.abstains(here).tolist() if isinstance(self.scorer, HasAbstention) else []
+                declined: list[bool] = (
+                    self.scorer.abstains(here).tolist() if isinstance(self.scorer, HasAbstention) else []
+                )
                 rows = _read(said, batch, part["item_id"].iloc[int(positions[0])], declined)
                 for at, (answer, status, text, values) in zip(positions, rows, strict=True):
                     order = part["candidate_order"].iloc[int(at)]
