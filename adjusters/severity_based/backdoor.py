@@ -158,7 +158,7 @@ class Backdoor(Adjuster):
         self.shares_ = np.array([(row + 0.5) / (row + 0.5).sum() for row in rows] + [counts / counts.sum()])
         self.batch_columns = (column,)
         if self.answer_shares:
-            require_columns(f"{self.called} with answer_shares", table, _COUNTED)
+            require_columns(f"{self.called} with answer_shares=true", table, _COUNTED)
             of_topic = np.zeros(len(table), dtype=np.int64) if code is None else np.searchsorted(names, code)
             self.answers_ = sorted({answer for answers in table["candidates"] for answer in answers})
             kind = table["kind"].map(KINDS.index).to_numpy()
