@@ -28,7 +28,7 @@ from causalecg.training.config import RunConfig
 from causalecg.training.fitted import fit_arm, graph_of
 from causalecg.training.loop import Loop, restore
 from causalecg.training.progress import training_bar
-from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, seed_of
+from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, require_readable, seed_of
 from causalecg.training.sharding import check_launch
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def train(
 
     Raises:
         InputError: ``out`` is a run of something else, what it begins with may have learned of a topic that is held
-            out, a severity scale or column is missing, or test rows would be
-            learned from.
+            out, a severity scale or column is missing, test rows would be learned from, or the encoder reads ECGs of
+            another rate or length.
         ContractError: the adjuster cannot work with this table, estimand or scorer.
         NotIdentified: the graph does not identify what the adjuster needs.
     """
@@ -243,6 +243,7 @@ def _train(
 
 def check_arm(cohort: Cohort, arm: Arm, config: RunConfig) -> None:
     """Raise what :func:`train` would before it builds a model: InputError, ContractError or NotIdentified."""
+    require_readable(cohort, config)
     fit_arm(cohort, arm, config, np.random.SeedSequence(0))
 
 

@@ -24,11 +24,20 @@ Build = Callable[[int], nn.Module]
 
 
 def composite_builder(cohort: Cohort, config: RunConfig, texts: list[str]) -> Build:
-    """Fresh encoder-projector-LLMs; ``texts`` train the embedded tokenizer."""
+    """Fresh encoder-projector-LLMs; ``texts`` train the embedded tokenizer. Raises as :func:`require_readable` does."""
     from causalecg.models.pretrained import build_model
 
+    require_readable(cohort, config)
     leads = len(cohort.signals.leads)
     return lambda seed: build_model(config.model, texts=texts, leads=leads, seed=seed)
+
+
+def require_readable(cohort: Cohort, config: RunConfig) -> None:
+    """InputError where the encoder reads ECGs of another rate or length than the cohort's."""
+    from causalecg.models.encoder import require_signals
+
+    model, signals = config.model, cohort.signals
+    require_signals(model.encoder, model.encoder_options, rate_hz=signals.rate_hz, samples=signals.samples)
 
 
 def new_scorer(main: nn.Module, build: Build, seeds: np.random.SeedSequence) -> NewScorer:
