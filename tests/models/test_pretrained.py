@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,6 @@ from safetensors.torch import load_file, save_file
 
 from causalecg.errors import InputError
 from causalecg.models.config import ModelConfig
-from causalecg.models.language_model import load_language_model
 from causalecg.models.pretrained import build_model, from_pretrained, save_pretrained
 
 TEXTS = ["Is it normal?", " yes", " no", " not sure"]
@@ -112,25 +113,43 @@ def test_a_named_language_model_that_changed_is_refused(tmp_path, monkeypatch, b
         from_pretrained("m")
 
 
-def test_a_hub_model_is_read_at_the_commit_it_was_saved_at(tmp_path, monkeypatch, save_gpt2) -> None:
-    save_gpt2(tmp_path / "gpt2")
-    asked = []
+@pytest.fixture
+def hub(tmp_path, monkeypatch, save_gpt2) -> Callable[[str, str], Path]:
+    """Puts a GPT-2, shifted a little, into a hub's cache under a name and a commit, in the form that the hub's library
+    gives it; its branch "main" stands there then. The hub itself is out of reach."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
-    def load(config):
-        asked.append(config.revision)
-        loaded, tokenizer = load_language_model(config.model_copy(update={"language_model": str(tmp_path / "gpt2")}))
-        loaded.config._commit_hash = hub["main"] if config.revision is None else hub.get(config.revision, "a1")
-        return loaded, tokenizer
+    def put(name: str, commit: str, shift: float = 0.0) -> Path:
+        folder = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+        snapshot = folder / "snapshots" / commit
+        save_gpt2(snapshot)
+        weights = load_file(snapshot / "model.safetensors")
+        save_file({n: v + shift for n, v in weights.items()}, snapshot / "model.safetensors", {"format": "pt"})
+        (folder / "refs").mkdir(exist_ok=True)
+        (folder / "refs" / "main").write_text(commit)
+        return snapshot
 
-    hub = {"main": "a1"}
-    monkeypatch.setattr("causalecg.models.pretrained.load_language_model", load)
-    save_pretrained(build_model(ModelConfig(language_model="owner/name"), texts=[], leads=12, seed=0), tmp_path / "m")
-    assert json.loads((tmp_path / "m" / "config.json").read_text())["language_model"] == {"commit": "a1"}
-    hub["main"] = "b2"
-    from_pretrained(tmp_path / "m")
-    assert asked == [None, "a1"]
-    hub["a1"] = "b2"
-    with pytest.raises(InputError, match="commit b2, not commit a1"):
+    return put
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["gpt2", "owner/name"])
+def test_a_hub_model_is_read_at_the_commit_it_was_saved_at(tmp_path, batch, hub, name: str) -> None:
+    first = hub(name, "a" * 40)
+    model = build_model(ModelConfig(language_model=name), texts=[], leads=12, seed=0).eval()
+    scores = model(batch)
+    there = build_model(ModelConfig(language_model=str(first)), texts=[], leads=12, seed=0).eval()
+    assert torch.equal(there(batch), scores)
+    hub(name, "b" * 40, shift=0.01)
+    # What it was when it was loaded, whatever the name stands for since.
+    save_pretrained(model, tmp_path / "m")
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["language_model"] == {"commit": "a" * 40}
+    assert torch.equal(from_pretrained(tmp_path / "m")(batch), scores)
+    now = build_model(ModelConfig(language_model=name), texts=[], leads=12, seed=0).eval()
+    assert not torch.equal(now(batch), scores)
+    shutil.rmtree(first)
+    with pytest.raises(InputError, match=f"'{name}' cannot be loaded: there is no folder .* as a hub name: "):
         from_pretrained(tmp_path / "m")
 
 
