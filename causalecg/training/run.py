@@ -170,11 +170,13 @@ class Run:
         if composite:
             from causalecg.models.pretrained import build_model, from_pretrained
 
-            main: nn.Module = from_pretrained(self.path / "model")
+            read = from_pretrained(self.path / "model")
+            main: nn.Module = read
             leads, texts = int(self.record["leads"]), list(self.record["texts"])
             # A folder may not decide that code it names is run.
-            # Further models have the shapes of what was trained, wherever that began.
-            shapes = {"start": str(self.path / "model") if self.config.model.start else None}
+            # Further models have the shapes of what was trained, wherever that began; their weights are read below.
+            begun = self.config.model.start is not None or not self.config.model.train_encoder
+            shapes = {"start": str(self.path / "model") if begun else None, "revision": read.config.revision}
             parts = self.config.model.model_copy(update={"trust_remote_code": False, **shapes})
             build = lambda seed: build_model(parts, texts=texts, leads=leads, seed=seed)  # noqa: E731
         else:

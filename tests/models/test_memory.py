@@ -19,8 +19,9 @@ from causalecg.models.pretrained import build_model
 def frozen(tmp_path, save_gpt2) -> EncoderProjectorLLM:
     """Only projector, answer head and the composite's own vectors are trained."""
     save_gpt2(tmp_path / "gpt2")
-    config = ModelConfig(language_model=str(tmp_path / "gpt2"), train_encoder=False)
-    return build_model(config, texts=[], leads=12, seed=0).train()
+    model = build_model(ModelConfig(language_model=str(tmp_path / "gpt2")), texts=[], leads=12, seed=0)
+    model.encoder.requires_grad_(False)
+    return model.train()
 
 
 def gradients(model, batch) -> dict[str, torch.Tensor]:

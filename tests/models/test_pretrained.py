@@ -79,6 +79,59 @@ def test_a_language_model_that_an_earlier_stage_trained_is_kept_by_later_ones(tm
         build_model(ModelConfig(start=str(tmp_path / "first")), texts=TEXTS, leads=12, seed=0)
 
 
+@torch.no_grad()
+def test_low_rank_updates_are_gone_on_with_beside_the_weights_they_were_learned_beside(
+    tmp_path, batch, hub, save_gpt2
+) -> None:
+    hub("gpt2", "a" * 40)
+    parts = {"language_model": "gpt2", "lora": {"targets": ["c_attn"]}}
+    model = build_model(ModelConfig(**parts), texts=[], leads=12, seed=0).eval()
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            parameter.fill_(0.1)
+    save_pretrained(model, tmp_path / "m")
+    parts["start"] = str(tmp_path / "m")
+    hub("gpt2", "b" * 40, shift=0.01)
+    later = build_model(ModelConfig(**parts), texts=[], leads=12, seed=1).eval()
+    assert torch.equal(later(batch), model(batch))  # at the commit of the stage before
+    save_gpt2(tmp_path / "other")
+    for change, says in (
+        ({"revision": "main"}, "commit bbbbbbbbbbbb, not commit aaaaaaaaaaaa"),
+        ({"language_model": str(tmp_path / "other")}, "began as 'gpt2', not as"),
+        ({"lora": {"targets": ["c_attn"], "alpha": 8}}, r"lora\.alpha = 16, which lora\.alpha = 8 would scale otherwise"),
+    ):
+        with pytest.raises(InputError, match=says):
+            build_model(ModelConfig(**{**parts, **change}), texts=[], leads=12, seed=1)
+
+
+@torch.no_grad()
+def test_what_was_trained_in_a_loop_of_ones_own_is_kept(tmp_path, batch, save_gpt2) -> None:
+    """And a folder may have held another model before."""
+    save_gpt2(tmp_path / "gpt2")
+    config = ModelConfig(language_model=str(tmp_path / "gpt2"))
+    frozen, trained = (build_model(config, texts=[], leads=12, seed=0).eval() for _ in range(2))
+    trained.language_model.requires_grad_(True)
+    for parameter in trained.language_model.parameters():
+        parameter.add_(0.01)
+    assert not torch.equal(trained(batch), frozen(batch))
+    for model in (trained, frozen, trained):
+        save_pretrained(model, tmp_path / "m")
+        assert torch.equal(from_pretrained(tmp_path / "m")(batch), model(batch))
+
+
+def test_an_encoder_is_not_frozen_as_it_was_drawn(tmp_path) -> None:
+    for encoder in ("resnet", "patch_transformer"):
+        frozen = ModelConfig(encoder=encoder, train_encoder=False)
+        with pytest.raises(InputError, match=f"freeze encoder '{encoder}' with random weights; name what it is"):
+            build_model(frozen, texts=TEXTS, leads=12, seed=0)
+        begun = build_model(ModelConfig(encoder=encoder), texts=TEXTS, leads=12, seed=0)
+        save_pretrained(begun, tmp_path / encoder)
+        start = str(tmp_path / encoder)
+        model = build_model(frozen.model_copy(update={"start": start}), texts=TEXTS, leads=12, seed=1)
+        for one, other in zip(model.encoder.parameters(), begun.encoder.parameters(), strict=True):
+            assert torch.equal(one, other) and not one.requires_grad
+
+
 def test_nothing_is_unpickled(tmp_path, model) -> None:
     class Bomb:
         def __reduce__(self):
