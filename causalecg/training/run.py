@@ -149,11 +149,13 @@ class Run:
         path = self.path / "balance.parquet"
         return read_parquet(path) if path.exists() else None
 
-    def scorer(self, build: Build | None = None) -> TrainedScorer:
+    def scorer(self, build: Build | None = None, *, trust_remote_code: bool = False) -> TrainedScorer:
         """What was trained, for prediction.
 
         Args:
             build: as given to :func:`train`, for a run of a scorer that is not the composite.
+            trust_remote_code: run Python code that comes with the language model. Whatever the run says of it is not
+                heeded.
 
         Raises InputError when ``build`` is needed and missing.
         """
@@ -170,14 +172,14 @@ class Run:
         if composite:
             from causalecg.models.pretrained import build_model, from_pretrained
 
-            read = from_pretrained(self.path / "model")
+            read = from_pretrained(self.path / "model", trust_remote_code=trust_remote_code)
             main: nn.Module = read
             leads, texts = int(self.record["leads"]), list(self.record["texts"])
-            # A folder may not decide that code it names is run.
+            # A folder may not decide that code it names is run: whoever reads it does.
             # Further models have the shapes of what was trained, wherever that began; their weights are read below.
             begun = self.config.model.start is not None or not self.config.model.train_encoder
             shapes = {"start": str(self.path / "model") if begun else None, "revision": read.config.revision}
-            parts = self.config.model.model_copy(update={"trust_remote_code": False, **shapes})
+            parts = self.config.model.model_copy(update={"trust_remote_code": trust_remote_code, **shapes})
             build = lambda seed: build_model(parts, texts=texts, leads=leads, seed=seed)  # noqa: E731
         else:
             assert build is not None

@@ -62,6 +62,18 @@ def test_what_a_frozen_part_said_is_forgotten_when_its_weights_change(frozen, ba
 
 
 @torch.no_grad()
+def test_what_is_kept_in_training_does_not_depend_on_what_was_asked_before(frozen, batch) -> None:
+    fresh = copy.deepcopy(frozen)
+    frozen(batch.select([1]))
+    frozen(batch.select([4, 0]))
+    assert torch.equal(frozen(batch), fresh(batch))
+    both = [dict(model._ecgs._kept) | dict(model._asked._kept) for model in (frozen, fresh)]
+    assert both[0].keys() == both[1].keys() and len(both[0]) == 9
+    for key in both[0]:
+        assert all(torch.equal(one, other) for one, other in zip(both[0][key], both[1][key], strict=True))
+
+
+@torch.no_grad()
 def test_the_same_row_of_another_store_is_another_ecg(frozen, batch) -> None:
     other = batch.replace(ecg=batch.ecg.flip(-2), columns=batch.columns)
     fresh = copy.deepcopy(frozen)

@@ -206,24 +206,8 @@ def test_a_hub_model_is_read_at_the_commit_it_was_saved_at(tmp_path, batch, hub,
         from_pretrained(tmp_path / "m")
 
 
-def bring_code(language_model: Path, marker: Path) -> None:
-    """Give a saved language model Python code of its own, which leaves ``marker`` when it is run."""
-    (language_model / "theirs.py").write_text(
-        f"open({str(marker)!r}, 'w').close()\n"
-        "from transformers import GPT2Config, GPT2LMHeadModel\n"
-        "class Shape(GPT2Config):\n    model_type = 'theirs'\n"
-        "class Model(GPT2LMHeadModel):\n    config_class = Shape\n"
-    )
-    path = language_model / "config.json"
-    config = json.loads(path.read_text())
-    code = {"AutoConfig": "theirs.Shape", "AutoModelForCausalLM": "theirs.Model"}
-    path.write_text(json.dumps({**config, "model_type": "theirs", "auto_map": code}))
-
-
 @pytest.mark.parametrize("copied", [False, True])
-def test_a_folder_cannot_say_that_its_code_be_run(tmp_path, monkeypatch, copied: bool, save_gpt2) -> None:
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(tmp_path / "modules")
+def test_a_folder_cannot_say_that_its_code_be_run(tmp_path, copied: bool, save_gpt2, bring_code) -> None:
     save_gpt2(tmp_path / "gpt2")
     config = ModelConfig(language_model=str(tmp_path / "gpt2"), train_language_model=copied, trust_remote_code=True)
     save_pretrained(build_model(config, texts=[], leads=12, seed=0), tmp_path / "m")

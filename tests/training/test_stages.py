@@ -122,6 +122,14 @@ def test_what_is_wrong_in_a_file_is_said(tmp_path, text: str, message: str) -> N
         read_stages(path)
 
 
+@pytest.mark.parametrize("suffix", ["toml", "json"])
+def test_where_one_run_is_configured_stages_are_refused_in_words(tmp_path, suffix: str) -> None:
+    path = tmp_path / f"s.{suffix}"
+    path.write_text(TEXT if suffix == "toml" else json.dumps({"epochs": 1, "stages": [{"name": "a"}]}))
+    with pytest.raises(InputError, match="no key 'stages'; stages are read by 'causalecg train' alone, and from TOML"):
+        RunConfig.read(path)
+
+
 def test_stages_go_on_from_one_another_and_are_done_once(cohort, tmp_path, monkeypatch) -> None:
     path, out = tmp_path / "s.toml", tmp_path / "out"
     path.write_text(TEXT)
