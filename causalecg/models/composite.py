@@ -81,6 +81,12 @@ class EncoderProjectorLLM(nn.Module):
     def _embedding(self) -> nn.Embedding:
         return self.language_model.get_input_embeddings()  # type: ignore[operator]
 
+    @property
+    def leads(self) -> int | None:
+        """Of an ECG that it reads; ``None`` where the encoder does not say."""
+        found: int | None = getattr(self.encoder, "leads", None)
+        return found
+
     def train(self, mode: bool = True) -> EncoderProjectorLLM:
         """As of any module; a part of which nothing is trained stays in evaluation mode."""
         super().train(mode)

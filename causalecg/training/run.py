@@ -193,7 +193,7 @@ class Run:
         except (OSError, SafetensorError) as error:
             raise InputError(f"{self.path / 'objective.safetensors'} cannot be read: {error}; train again") from error
         restore(objective, state)
-        return TrainedScorer(objective, self.arm, found).eval()
+        return TrainedScorer(objective, self.arm, found, kinds=self.record.get("kinds")).eval()
 
 
 def _train(
@@ -222,6 +222,7 @@ def _train(
         "estimand": None if fitted.estimand is None else fitted.estimand.to_dict(),
         "rows": {"train": len(fitted.train.table), "valid": len(fitted.valid.table)},
         "held_out_topics": list(config.held_out_topics),
+        "kinds": _kinds(fitted.learned, config),
         "leads": len(cohort.signals.leads),
         "parameters": {
             "all": sum(p.numel() for p in objective.parameters()),
@@ -243,6 +244,19 @@ def _train(
         loop.run()
     if loop.accelerator.is_main_process:
         _finish(out, objective, fitted.adjuster, fitted.learned, record)
+
+
+def _kinds(learned: pd.DataFrame, config: RunConfig) -> list[str] | None:
+    """Kinds of questions learned from, in this run or what it begins with; ``None`` where of that it is not known."""
+    before: list[str] | None = []
+    if config.model.start is not None:
+        start = Path(config.model.start)
+        folder = start.parent if start.name == "model" else start
+        if (folder / "run.json").is_file():
+            before = read_record(folder / "run.json").get("kinds")
+        elif not (start / "pretraining.json").is_file():
+            before = None
+    return None if before is None else sorted({*before, *learned["kind"]})
 
 
 def check_arm(cohort: Cohort, arm: Arm, config: RunConfig) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -70,12 +70,15 @@ class TrainedScorer(nn.Module):
     """A trained arm: predicts with its objective, from what the arm is shown.
 
     ``passes`` is the number of scorer passes a prediction costs; :meth:`caching` keeps each ECG's encoding and each
-    question while scoring, where the scorer can.
+    question while scoring, where the scorer can. ``kinds`` are those of the questions that it learned from ("one",
+    "set"), ``None`` where that is not known.
     """
 
-    def __init__(self, objective: Objective, arm: Arm, adjuster: Adjuster) -> None:
+    def __init__(
+        self, objective: Objective, arm: Arm, adjuster: Adjuster, *, kinds: Collection[str] | None = None
+    ) -> None:
         super().__init__()
-        self.objective, self.arm = objective, arm
+        self.objective, self.arm, self.kinds = objective, arm, kinds
         self._predicts = "predict" in adjuster.card.uses
         further = adjuster.card.extra_passes[1]
         self.passes = len(adjuster.levels_) if isinstance(further, str) else 1 + further  # type: ignore[attr-defined]
@@ -83,6 +86,12 @@ class TrainedScorer(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         scores: Tensor = self.objective(self.arm.see(batch))
         return scores
+
+    @property
+    def leads(self) -> int | None:
+        """Of an ECG that the scorer reads; ``None`` where it does not say."""
+        found: int | None = getattr(self.objective.scorer, "leads", None)
+        return found
 
     def generate(self, batch: Batch, *, max_new_tokens: int = 32) -> list[str]:
         """Texts by the arm's model. InputError for an arm whose prediction is not its model's alone, and for a model
