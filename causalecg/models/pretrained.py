@@ -147,7 +147,7 @@ def _read_saved(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _holds_language_model(folder: Path) -> bool:
-    """Whether a saved model brings its language model, rather than name one (beside which there may be an older one)."""
+    """Whether a saved model brings its language model, rather than name one; an older one may lie beside it."""
     return (folder / "language_model").is_dir() and "language_model" not in _read_saved(folder)[0]
 
 

@@ -210,6 +210,7 @@ def _train(
     fitted = fit_arm(cohort, arm, config, streams[3])
     build = build or composite_builder(cohort, config, fitted.texts)
     main = build(seed_of(streams[0]))
+    _require_same_base(out, record, main)
     objective = fitted.adjuster.attach(
         main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
     )
@@ -244,6 +245,21 @@ def _train(
         loop.run()
     if loop.accelerator.is_main_process:
         _finish(out, objective, fitted.adjuster, fitted.learned, record)
+
+
+def _require_same_base(out: Path, record: dict[str, Any], main: nn.Module) -> None:
+    """Note what a named language model is when a run begins. InputError where it is another when the run goes on: of
+    frozen weights, a checkpoint holds none."""
+    base = getattr(getattr(main, "language_model", None), "loaded_from", None)
+    if base is None:
+        return
+    if record.setdefault("language_model", base) != base:
+        raise InputError(
+            f"the run in {out} was begun with another state of its language model than is there now; put that one "
+            "back, or choose another --out"
+        )
+    if processes().is_main_process:
+        write_record(out / "run.json", record)
 
 
 def _kinds(learned: pd.DataFrame, config: RunConfig) -> list[str] | None:

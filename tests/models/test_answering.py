@@ -18,8 +18,8 @@ from causalecg.errors import InputError
 from causalecg.models.answering import FreeText
 from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
 from causalecg.models.pretrained import build_model
-from causalecg.training.config import RunConfig
 from causalecg.training import tables
+from causalecg.training.config import RunConfig
 from causalecg.training.run import Run, train
 
 

@@ -85,7 +85,9 @@ def test_low_rank_updates_of_layers_that_are_not_there_are_refused(chat_llama) -
 def test_a_name_that_is_no_folder_is_asked_of_the_hub(tmp_path, monkeypatch, name: str, hint: str) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=f"'{name}' cannot be loaded: there is no folder .*, and as a hub name:.*{hint}"):
+    with pytest.raises(
+        InputError, match=f"'{name}' cannot be loaded: there is no folder .*, and as a hub name:.*{hint}"
+    ):
         build(name)
 
 

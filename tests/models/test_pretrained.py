@@ -98,7 +98,10 @@ def test_low_rank_updates_are_gone_on_with_beside_the_weights_they_were_learned_
     for change, says in (
         ({"revision": "main"}, "commit bbbbbbbbbbbb, not commit aaaaaaaaaaaa"),
         ({"language_model": str(tmp_path / "other")}, "began as 'gpt2', not as"),
-        ({"lora": {"targets": ["c_attn"], "alpha": 8}}, r"lora\.alpha = 16, which lora\.alpha = 8 would scale otherwise"),
+        (
+            {"lora": {"targets": ["c_attn"], "alpha": 8}},
+            r"lora\.alpha = 16, which lora\.alpha = 8 would scale otherwise",
+        ),
     ):
         with pytest.raises(InputError, match=says):
             build_model(ModelConfig(**{**parts, **change}), texts=[], leads=12, seed=1)

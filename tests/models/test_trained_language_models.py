@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from adjusters.contract import Batch
 from causalecg.benchmark.cohort import simulate_cohort
@@ -92,6 +92,30 @@ def test_an_interrupted_run_ends_with_the_same_bytes_and_is_opened_as_it_ended(
         assert all(".lora_" in name for name in saved)
     moved = [float(p.detach().abs().max()) for n, p in ended[0].named_parameters() if "lora_B" in n]
     assert bool(moved) == ("lora" in parts) and all(value > 0 for value in moved)
+
+
+def test_a_run_does_not_go_on_with_another_language_model_of_the_same_name(
+    cohort, tmp_path, monkeypatch, save_gpt2
+) -> None:
+    save_gpt2(tmp_path / "gpt2")
+    config = configuration(str(tmp_path / "gpt2"))
+    epoch = Loop._end_epoch
+
+    def dies(self, stage) -> None:
+        epoch(self, stage)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Loop, "_end_epoch", dies)
+        with pytest.raises(Killed):
+            train(cohort, "none", config, seed=0, out=tmp_path / "r", progress=False)
+    path = tmp_path / "gpt2" / "model.safetensors"
+    before = path.read_bytes()
+    save_file({name: value + 0.01 for name, value in load_file(path).items()}, path, {"format": "pt"})
+    with pytest.raises(InputError, match="begun with another state of its language model .*; put that one back"):
+        train(cohort, "none", config, seed=0, out=tmp_path / "r", progress=False)
+    path.write_bytes(before)
+    assert train(cohort, "none", config, seed=0, out=tmp_path / "r", progress=False).record["status"] == "done"
 
 
 @pytest.mark.parametrize("trained", [False, True])
