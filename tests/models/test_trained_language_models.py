@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adjusters.contract import Batch
+from causalecg.benchmark.cells import Cell, Plan, run_cell
 from causalecg.benchmark.cohort import simulate_cohort
 from causalecg.cohort.batches import TableBatches
 from causalecg.cohort.schema import Cohort
@@ -141,3 +142,12 @@ def test_a_run_of_a_model_with_code_of_its_own_is_opened_where_that_is_allowed(
     with torch.no_grad():
         first, second = (Run.open(run.path).scorer(trust_remote_code=True)(asked(cohort)) for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_a_comparison_runs_the_code_that_its_configuration_allows(cohort, tmp_path, save_gpt2, bring_code) -> None:
+    save_gpt2(tmp_path / "gpt2")
+    bring_code(tmp_path / "gpt2", tmp_path / "marker")
+    config = configuration(str(tmp_path / "gpt2"), trust_remote_code=True)
+    plan = Plan(cohort.path, tmp_path / "out", config, ("test",), audit_items=4)
+    assert run_cell(Cell("none", 0), plan) == "none-seed0"
+    assert (tmp_path / "out" / "scores" / "none-seed0" / "done").is_file()
