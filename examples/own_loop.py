@@ -17,8 +17,8 @@ from causalecg.benchmark.cohort import simulate_cohort
 def plain_loop(ready, size=16, epochs=2, rate=1e-3, steps=None):
     for stage in ready.stages:
         ready.begin(stage)
-        parts = {name: [p for p in ready.objective.parameters_of(name) if p.requires_grad] for name in stage.trains}
-        optimizers = {name: torch.optim.AdamW(chosen, lr=rate, weight_decay=0.0) for name, chosen in parts.items()}
+        owned = {name: ready.objective.parameters_of(name) for name in stage.trains}
+        optimizers = {name: torch.optim.AdamW(own, lr=rate, weight_decay=0.0) for name, own in owned.items()}
         rounds = epochs if stage.epochs is None else stage.epochs
         for epoch in range(rounds if stage.trains else 0):
             for step, (progress, batch) in enumerate(ready.batches(stage, size, epoch=epoch, epochs=rounds)):

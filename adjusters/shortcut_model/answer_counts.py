@@ -38,11 +38,11 @@ class AnswerCounts:
     def tables(self, smoothing: float) -> tuple[np.ndarray, np.ndarray]:
         """Priors given the view, and given the topic alone: each (codes, answers + 1) float64.
 
-        A row of kind "one" holds log-probabilities, of kind "set" log-odds; the last column is that of a candidate
+        A row of kind "set" holds log-odds, of any other kind log-probabilities; the last column is that of a candidate
         which training lacked. With n the rows of other folds than the code's (of all, where there is one fold), a of
         them with the answer, and m the smoothing:
 
-            P(a | topic) = (n_a + m / K) / (n + m)           K candidates of the topic; for "set" K is 2
+            P(a | topic) = (n_a + m / K) / (n + m)           K answers of the topic; for "set" K is 2
             P(a | view)  = (n_a + m P(a | topic)) / (n + m)
 
         where "set" counts in n only rows in which a is a candidate. A view that training lacked has its topic's prior.
@@ -53,7 +53,7 @@ class AnswerCounts:
         true_t, asked_t = np.zeros((2, len(topics), *true.shape[1:]))
         np.add.at(true_t, topic_of, true)
         np.add.at(asked_t, topic_of, asked)
-        one_t = np.array([kind == "one" for kind, _ in topics])[:, None, None]
+        one_t = np.array([kind != "set" for kind, _ in topics])[:, None, None]
         one = one_t[topic_of]
         candidates = np.maximum((asked_t > 0).any(1, keepdims=True).sum(2, keepdims=True), 1)
         rows_t = np.where(one_t, true_t.sum(2, keepdims=True), asked_t)

@@ -43,6 +43,20 @@ class AnswerPrior(nn.Module):
         return candidate_places(batch, self.place)
 
 
+class ViewOffset(nn.Module):
+    """What a view tells of the answer: log P(answer | view, topic), less log P(answer | topic) where that is given."""
+
+    def __init__(self, given_view: AnswerPrior, given_topic: AnswerPrior | None) -> None:
+        super().__init__()
+        self.given_view = given_view
+        self.given_topic = given_topic
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(batch, candidates) differences of log-probabilities ("one") or log-odds ("set"); zero at padding."""
+        found = self.given_view(batch)
+        return found if self.given_topic is None else found - self.given_topic(batch)
+
+
 class QuestionPrior(nn.Module):
     """What a scorer says that is shown the question alone: not the ECG, nor what stands before the question.
 

@@ -16,6 +16,10 @@ noise      z(sqrt(1 - r) E + sqrt(r) rms(E) noise, Q)  plain
 mean       z(mean training ECG, Q)                     plain
 =========  ==========================================  =============================================================
 
+With ``bias_view`` a style, template or type, or ``prior="counts"``, what is subtracted is what that view of the
+question says beyond its topic, by counts of the training rows: log P(A | view, T) - log P(A | T). The topic's own
+effect stays.
+
 "constant" with weight 1 is CF-VQA's total indirect effect (without its ECG-only branch). The last three are contrastive
 decoding (VCD), (1 + a) z - a z', with weight a / (1 + a): the same decisions, at temperature 1 / (1 + a); they become
 a total indirect effect as a grows. Scores are log-probabilities, or log-odds.
@@ -27,7 +31,8 @@ from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import numpy as np
 
-from adjusters.contract import Adjuster, Card, ContractError, NewScorer, Scorer, Stage
+from adjusters.contract import Card, ContractError, NewScorer, Scorer, Stage
+from adjusters.shortcut_model.bias_view import BiasView
 from adjusters.shortcut_model.fusion import Fusion
 from adjusters.shortcut_model.subtraction import (
     BlankSubtraction,
@@ -38,6 +43,9 @@ from adjusters.shortcut_model.subtraction import (
     QuestionSubtraction,
     Subtraction,
 )
+from adjusters.shortcut_model.view_counts import PriorFrom, ViewCounts
+from adjusters.shortcut_model.view_subtraction import ViewSubtraction
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +58,7 @@ Told = Literal["question", "nothing"]
 VCD_NOISE = 0.25
 
 
-class EffectSubtraction(Adjuster):
+class EffectSubtraction(ViewCounts):
     """Z(E, Q) - weight * Z(reference, Q). What is trained, and what a reference is, the module says.
 
     Args:
@@ -61,18 +69,30 @@ class EffectSubtraction(Adjuster):
         plausibility: candidates whose probability before the subtraction is below this share of the largest are cut
             off (set: yes or no, candidate by candidate), in [0, 1); 0 = none.
         told: what the subtracted branch is told, "question" or, to take away what the strategy goes by, "nothing".
+        bias_view: what is subtracted: what the whole question says, or what its style (the estimand's treatment),
+            template or type alone says.
+        prior: of the question reference: "model", a branch trained on the whole question, or "counts" of answers per
+            view, over all training rows, as the training itself is plain; ``None`` = the branch for the whole question,
+            counts for the rest.
 
-    Learned: ``width_``, the largest number of candidates.
+    A prediction knows an item by its question: with counts, a training question has the view it had there, and nothing
+    is subtracted for a question that training lacked. Learned: ``width_``, the largest number of candidates; with
+    counts, ``views_``, ``answers_``, ``counts_`` and ``asked_`` (kind -> question -> code of its view).
     """
 
+    called = "effect_subtraction"
+    #: Nothing is trained beside the counts, so no row has to be left out of its own.
+    folds = 1
     card = Card(
         summary="Effect subtraction (CF-VQA, VCD): what the question does without the ECG is subtracted at prediction.",
         uses=("objective", "predict"),
-        bias_view="question",
+        bias_view="question; style, template or type",
         extra_passes=(1, 1),
         consistent_when="the ECG is independent of the question given the answer, all answers are equally frequent, "
-        "and the reference's scores are log P(answer | question)",
-        fails_when="the topic truly has an effect (R3): it is subtracted with the style's, whole where weight is one; "
+        "and the reference's scores are log P(answer | question); with a prior by counts, the ECG is independent of "
+        "the view given answer and topic, and the view causes no answer",
+        fails_when="the topic truly has an effect (R3): it is subtracted with the style's, whole where weight is one, "
+        "unless a style, template or type alone is subtracted; "
         "blank, noised and mean ECGs are none that the scorer was trained on, and its scores there are no "
         "P(answer | question)",
         source="Niu et al. 2021 (CF-VQA); Leng et al. 2024 (VCD)",
@@ -80,6 +100,8 @@ class EffectSubtraction(Adjuster):
     )
 
     width_: int
+    asked_: dict[str, dict[str, int]]
+    bias_view: BiasView
 
     def __init__(
         self,
@@ -89,6 +111,11 @@ class EffectSubtraction(Adjuster):
         noise: float | None = None,
         plausibility: float = 0.0,
         told: Told = "question",
+        bias_view: BiasView = "question",
+        prior: PriorFrom | None = None,
+        by: str | None = "topic",
+        restore_prior: bool = True,
+        smoothing: float = 1.0,
     ) -> None:
         if reference not in get_args(Reference):
             raise ContractError(
@@ -118,14 +145,47 @@ class EffectSubtraction(Adjuster):
         self.noise = noise
         self.plausibility = plausibility
         self.told = told
+        self.bias_view = bias_view
+        self.prior = prior
+        self.by = by
+        self.restore_prior = restore_prior
+        self.smoothing = smoothing
+        self.check_options()
+        if reference != "question" and (bias_view, prior) != ("question", None):
+            raise ContractError(
+                f"effect_subtraction's reference={reference} is the model's own scores, which have neither view nor "
+                "prior; leave bias_view and prior out, or use reference=question"
+            )
+        if self.from_model:
+            self.refuse("a model says what is subtracted", by="topic", restore_prior=True, smoothing=1.0)
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
+        require_columns(self.called, table, ("candidates",))
         self.width_ = int(table["candidates"].map(len).max())
+        if not self.from_model:
+            self.count(table)
+            self.asked_ = self._views_of_questions(table)
         return self
+
+    def _views_of_questions(self, table: pd.DataFrame) -> dict[str, dict[str, int]]:
+        """kind -> question -> code. Raises ContractError for a question that was asked with two views."""
+        require_columns(self.called, table, ("question",))
+        columns = self.view_columns(table)
+        found: dict[str, dict[str, int]] = {}
+        codes = self.codes.of(table, columns).tolist()
+        for kind, text, code in zip(table["kind"], table["question"], codes, strict=True):
+            if text is not None and found.setdefault(kind, {}).setdefault(text, code) != code:
+                raise ContractError(
+                    f"effect_subtraction knows an item's {columns.view} by its question, but '{text}' was asked with "
+                    f"several (or in several {columns.within}); choose another bias_view"
+                )
+        return found
 
     def stages(self) -> tuple[Stage, ...]:
         main = Stage("main")
+        if not self.from_model:
+            return (main,)
         if self.reference == "question":
             return (Stage("question", trains=("question",)), main)
         if self.reference == "constant":
@@ -136,6 +196,8 @@ class EffectSubtraction(Adjuster):
 
     def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> Subtraction:
         how = How(self.weight, self.plausibility, self.told == "question")
+        if not self.from_model:
+            return ViewSubtraction(scorer, how, self.counted(), self.asked_, self.codes.places - 1)
         if self.reference == "question":
             return QuestionSubtraction(scorer, how, new_scorer("question_only"))
         if self.reference == "constant":

@@ -10,6 +10,8 @@ import numpy as np
 from adjusters.contract import Card, ContractError
 from adjusters.shortcut_model.bias_view import BiasView
 from adjusters.shortcut_model.prior_based import PriorBased
+from adjusters.shortcut_model.whole_sets import Competitors, as_whole_sets
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +26,9 @@ class InverseAnswer(PriorBased):
         prediction   softmax(z) of the scorer so trained
 
     With ``restore_prior=False``, as published, the weight is 1 / P(A | view, T), under which all answers are equally
-    frequent. The prior is of counts: weights are a matter of the table. In items of kind "set" the probability of an
-    answer is the product of its candidates' own.
+    frequent. The prior is of counts: weights are a matter of the table. In items of kind "set" the whole set is one
+    answer, and competes with the sets of its topic that the item's candidates allow: a product over candidates would
+    take them for independent, and leave the view informative where they are not.
 
     Args:
         clip: weights above it are set to it; below one, the quantile (over the rows) to clip at. See
@@ -34,6 +37,7 @@ class InverseAnswer(PriorBased):
     Learned further: ``scale_``, the mean before scaling, and ``largest_``, the scaled weight to clip at (0 = no clip).
     """
 
+    called = "inverse_answer"
     card = Card(
         summary="Loss weights 1/P(answer | shortcut), under which the shortcut tells nothing of the answer.",
         uses=("weights",),
@@ -55,7 +59,7 @@ class InverseAnswer(PriorBased):
         restore_prior: bool = True,
         clip: float | None = None,
         smoothing: float = 1.0,
-        folds: int = 10,
+        folds: int | None = None,
     ) -> None:
         if clip is not None and not clip > 0:
             raise ContractError(f"inverse_answer's clip must be a positive weight, or a quantile below one, not {clip}")
@@ -65,7 +69,7 @@ class InverseAnswer(PriorBased):
         self.clip = clip
         self.smoothing = smoothing
         self.folds = folds
-        self.check_options("inverse_answer")
+        self.check_options()
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
@@ -74,6 +78,10 @@ class InverseAnswer(PriorBased):
         if self.clip is not None:
             self.largest_ = self.clip if self.clip >= 1 else float(np.quantile(found / self.scale_, self.clip))
         return self
+
+    def count(self, table: pd.DataFrame) -> None:
+        require_columns(self.called, table, ("kind", "candidates", "answer"))
+        super().count(as_whole_sets(table))
 
     def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
         return {}
@@ -88,21 +96,18 @@ class InverseAnswer(PriorBased):
         """(rows,) float64 P(A | T) / P(A | view, T), or 1 / P(A | view, T)."""
         counts = self.counts()
         given_view, given_topic = counts.tables(self.smoothing)
-        place = {name: i for i, name in enumerate(counts.answers)}
-        codes = self.codes.of(table, self._columns(table))
+        competing, columns, whole = Competitors(counts), self.view_columns(table), as_whole_sets(table)
+        keys, codes = columns.keys(whole), self.codes.of(whole, columns)
         found = np.empty(len(table))
-        rows = zip(codes, table["kind"], table["candidates"], table["answer"], strict=True)
-        for row, (code, kind, names, answer) in enumerate(rows):
-            at = [place.get(name, len(place)) for name in names]
-            true = np.array([name in set(answer) for name in names])
-            found[row] = -_log_probability(given_view[code, at], true, kind)
+        rows = zip(codes, keys, table["candidates"], table["answer"], strict=True)
+        for row, (code, (kind, topic, _), names, answer) in enumerate(rows):
+            at, true = competing(kind, topic, names, answer)
+            found[row] = -_log_probability(given_view[code, at], true)
             if self.restore_prior:
-                found[row] += _log_probability(given_topic[code, at], true, kind)
+                found[row] += _log_probability(given_topic[code, at], true)
         return np.exp(found)
 
 
-def _log_probability(scores: np.ndarray, true: np.ndarray, kind: str) -> float:
-    """Of an answer, by log-probabilities ("one") or log-odds ("set") of its (candidates,)."""
-    if kind == "one":
-        return float(np.logaddexp.reduce(scores[true]) - np.logaddexp.reduce(scores))
-    return -float(np.logaddexp(0, np.where(true, -scores, scores)).sum())
+def _log_probability(scores: np.ndarray, true: np.ndarray) -> float:
+    """Of an answer, by the log-probabilities of those that compete, up to a constant: (answers,) each."""
+    return float(np.logaddexp.reduce(scores[true]) - np.logaddexp.reduce(scores))

@@ -23,7 +23,8 @@ from adjusters.contract import (
 )
 from adjusters.shortcut_model.answer_prior import AnswerPrior, QuestionPrior
 from adjusters.shortcut_model.bias_view import BiasView
-from adjusters.shortcut_model.prior_based import PriorBased, PriorFrom, PriorObjective
+from adjusters.shortcut_model.prior_based import PriorBased, PriorObjective
+from adjusters.shortcut_model.view_counts import PriorFrom
 
 
 class LearnedMixin(PriorBased):
@@ -42,6 +43,7 @@ class LearnedMixin(PriorBased):
             the other options.
     """
 
+    called = "learned_mixin"
     card = Card(
         summary="Learned mixin: a product of experts whose trust in the prior is learned, with an entropy penalty.",
         uses=("objective",),
@@ -61,7 +63,7 @@ class LearnedMixin(PriorBased):
         restore_prior: bool = True,
         entropy: float = 0.36,
         smoothing: float = 1.0,
-        folds: int = 10,
+        folds: int | None = None,
     ) -> None:
         if not entropy >= 0:
             raise ContractError(f"learned_mixin's entropy must be a weight, at least 0, not {entropy}")
@@ -72,7 +74,7 @@ class LearnedMixin(PriorBased):
         self.entropy = entropy
         self.smoothing = smoothing
         self.folds = folds
-        self.check_options("learned_mixin")
+        self.check_options()
 
     def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> LearnedMixinObjective:
         if not (isinstance(scorer, HasFeatures) and isinstance(scorer, HasFeatureDim)):

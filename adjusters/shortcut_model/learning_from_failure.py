@@ -9,19 +9,21 @@ what is easy, the shortcut. The debiased one, f_D, learns by cross-entropy weigh
 where l_B and l_D are the two models' cross-entropies on the row, smoothed over its visits (l <- a l + (1 - a) new, from
 zero) and divided by the largest among the rows of the same answer, as in the authors' released code; the paper's
 equation has neither the smoothing nor the division.
+
+The biased model may also be no model at all, but the prior of a view of the question, by counts: it fails on rows whose
+answer that view does not foretell, and on no others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal, Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from adjusters.contract import (
-    Adjuster,
     Batch,
     Card,
     ContractError,
@@ -33,6 +35,11 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
+from adjusters.shortcut_model.answer_counts import AnswerCounts
+from adjusters.shortcut_model.answer_prior import ViewOffset
+from adjusters.shortcut_model.bias_view import CODE, BiasView
+from adjusters.shortcut_model.view_counts import PriorFrom, ViewCounts
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,67 +50,116 @@ if TYPE_CHECKING:
 ITEM, ANSWER = "item", "answer_code"
 
 
-class LearningFromFailure(Adjuster):
+class LearningFromFailure(ViewCounts):
     """Weights from the failures of a biased partner.
 
     Args:
         q: of the generalised cross-entropy, in (0, 1]; the nearer to 0, the more like cross-entropy.
         smoothing: share a of the past in the smoothed losses, in [0, 1).
-        bias_view: "question" = the partner is not shown the ECG; ``None`` = it is one like the model itself.
+        bias_view: "question" = the partner is not shown the ECG; "style" (the estimand's treatment), "template" or
+            "type" = it is the prior P(answer | view) by counts; ``None`` = it is one like the model itself.
+        prior: of the whole question: "model", a partner that learns, or "counts" of answers; ``None`` = the former.
+        prior_smoothing: pseudo-rows added to the counts of each view, answered as the topic's rows are; > 0.
+
+    With counts the partner says softmax(log P(A | view, T) - log P(A | T)), what the view tells beyond the topic, or
+    P(A | view, T) with ``restore_prior=False``; it is not trained, and all else is the same.
 
     A row's losses are those of the visits before: on its first visit its weight is a half. (The released code counts
     the present visit as well, which needs the partner's scores once more.)
 
     Learned: ``answers_``, the training rows' answers (a set is one answer), and ``answer_code_``, (rows,) int64 the
-    position of each row's among them.
+    position of each row's among them; with counts, ``views_``, ``counts_``
+    and ``prior_answers_``, the candidates that they are of.
     """
 
+    called = "lff"
+    rows_option = "prior_smoothing"
     card = Card(
         summary="Learning from failure: rows that a biased partner gets wrong weigh more.",
         uses=("objective",),
-        bias_view="nothing withheld by default; question",
+        bias_view="nothing withheld by default; style, template, type or question",
         extra_passes=(1, 0),
         consistent_when="the shortcut is learned sooner than the ECG, and rows that break it are not merely noise",
         fails_when=(
             "the partner learns the ECG as soon as the shortcut: its failures are then unclear ECGs; the debiased "
             "model learns them, finds all others hard and is given ever less of them, until it answers the opposite "
-            "(R8); with the question alone as partner, a true effect of the topic is taken for bias (R3)"
+            "(R8); with the question alone as partner, a true effect of the topic is taken for bias (R3); with a view "
+            "as partner, a true effect of the view"
         ),
         source="Nam, Cha, Ahn, Lee & Shin 2020, algorithm 1, with the smoothing and scaling of the released code",
     )
 
     answers_: list[list[str]]
     answer_code_: np.ndarray
+    prior_answers_: list[str]
 
-    def __init__(self, q: float = 0.7, smoothing: float = 0.7, bias_view: Literal["question"] | None = None) -> None:
+    def __init__(
+        self,
+        q: float = 0.7,
+        smoothing: float = 0.7,
+        bias_view: BiasView | None = None,
+        prior: PriorFrom | None = None,
+        by: str | None = "topic",
+        restore_prior: bool = True,
+        prior_smoothing: float = 1.0,
+        folds: int | None = None,
+    ) -> None:
         if not 0 < q <= 1:
             raise ContractError(f"lff's q must be above 0 and at most 1, not {q}")
         if not 0 <= smoothing < 1:
             raise ContractError(f"lff's smoothing must be at least 0 and below 1, not {smoothing}")
-        if bias_view not in (None, "question"):
-            raise ContractError(f"lff's bias_view must be 'question' or none, not '{bias_view}'")
         self.q = q
         self.smoothing = smoothing
         self.bias_view = bias_view
+        self.prior = prior
+        self.by = by
+        self.restore_prior = restore_prior
+        self.prior_smoothing = prior_smoothing
+        self.folds = folds
+        if bias_view is None:
+            self.refuse("the partner is one like the model itself", prior=None)
+        self.check_options()
+        if self.from_counts:
+            self.refuse("the partner is a prior by counts and does not learn", q=0.7)
+        else:
+            self.refuse_counts("the partner is a model and nothing is counted")
+
+    @property
+    def from_counts(self) -> bool:
+        """Whether the partner is a prior by counts."""
+        return self.bias_view is not None and not self.from_model
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
-        if "answer" not in table.columns:
-            raise ContractError("lff needs the column 'answer', which the table lacks")
+        require_columns("lff", table, ("answer",))
+        if self.from_counts:
+            self.count(table)
         self.answers_ = [list(names) for names in sorted({tuple(sorted(names)) for names in table["answer"]})]
         self.answer_code_ = self._answer_codes(table)
         return self
 
+    def keep(self, counts: AnswerCounts) -> None:
+        self.views_ = list(map(list, counts.codes.views))
+        self.prior_answers_, self.counts_ = counts.answers, counts.entries
+
+    def counts(self) -> AnswerCounts:
+        return AnswerCounts(self.codes, self.prior_answers_, self.counts_)
+
     def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
-        return {ITEM: np.arange(len(table), dtype=np.int64), ANSWER: self._answer_codes(table)}
+        found = {ITEM: np.arange(len(table), dtype=np.int64), ANSWER: self._answer_codes(table)}
+        return {**found, CODE: self.codes.of(table, self.view_columns(table))} if self.from_counts else found
 
     def stages(self) -> tuple[Stage, ...]:
-        return (Stage("main", trains=("biased", "debiased")),)
+        return (Stage("main", trains=("debiased",) if self.from_counts else ("biased", "debiased")),)
 
     def attach(
         self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator
     ) -> LearningFromFailureObjective:
-        biased = new_scorer("same" if self.bias_view is None else "question_only")
+        biased: Scorer
+        if self.from_counts:
+            biased = self.counted()
+        else:
+            biased = new_scorer("same" if self.bias_view is None else "question_only")
         return LearningFromFailureObjective(
             scorer, biased, torch.from_numpy(self.answer_code_), len(self.answers_), self.q, self.smoothing
         )
@@ -115,16 +171,17 @@ class LearningFromFailure(Adjuster):
 
 
 class LearningFromFailureObjective(Objective):
-    """Parts "biased" and "debiased", each stepped once per batch. It predicts with the debiased model.
+    """Parts "biased" and "debiased", each stepped once per batch; the latter alone where the biased model is a prior by
+    counts. It predicts with the debiased model.
 
     Args:
-        biased: another scorer; a module.
+        biased: another scorer, a module; or the prior.
         answer_code: (rows,) int64 code of each training row's answer, in [0, answers).
         answers: how many there are.
         q, smoothing: as of :class:`LearningFromFailure`.
     """
 
-    parts = ("biased", "debiased")
+    parts: tuple[str, ...] = ("biased", "debiased")
     answer_code: Tensor
     biased_loss: Tensor
     debiased_loss: Tensor
@@ -134,6 +191,8 @@ class LearningFromFailureObjective(Objective):
     ) -> None:
         super().__init__(scorer)
         self.biased, self.answers, self.q, self.smoothing = biased, answers, q, smoothing
+        if isinstance(biased, ViewOffset):
+            self.parts = ("debiased",)
         self.register_buffer("answer_code", answer_code)
         self.register_buffer("biased_loss", torch.zeros(len(answer_code)))
         self.register_buffer("debiased_loss", torch.zeros(len(answer_code)))
@@ -159,8 +218,10 @@ class LearningFromFailureObjective(Objective):
 
     def after_step(self, batch: Batch, terms: Mapping[str, LossTerms]) -> None:
         """Rows are written where they are and read by their column, so that a placebo's weights are other rows'."""
-        for losses, part in ((self.biased_loss, "biased"), (self.debiased_loss, "debiased")):
-            new = terms[part].per_item.to(losses.dtype)
+        by_counts = "biased" not in terms
+        biased = negative_log_likelihood(self.biased(batch), batch) if by_counts else terms["biased"].per_item
+        for losses, now in ((self.biased_loss, biased), (self.debiased_loss, terms["debiased"].per_item)):
+            new = now.to(losses.dtype)
             losses[batch.rows] = self.smoothing * losses[batch.rows] + (1 - self.smoothing) * new
 
     def validation_loss(self, batch: Batch) -> Tensor:

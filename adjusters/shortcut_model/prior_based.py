@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from adjusters.contract import (
-    Adjuster,
     Batch,
     ContractError,
     LossTerms,
@@ -21,9 +20,9 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
-from adjusters.shortcut_model.answer_counts import AnswerCounts
 from adjusters.shortcut_model.answer_prior import AnswerPrior, QuestionPrior
-from adjusters.shortcut_model.bias_view import CODE, BiasView, Codes, ViewColumns, checked_view
+from adjusters.shortcut_model.bias_view import CODE, BiasView
+from adjusters.shortcut_model.view_counts import ViewCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,84 +32,35 @@ if TYPE_CHECKING:
 
     from structural_models.estimand import Estimand
 
-PriorFrom = Literal["counts", "model"]
 
-
-class PriorBased(Adjuster):
-    """Learns P(answer | view) from the training rows; a subclass says what is done with it.
+class PriorBased(ViewCounts):
+    """Trains beside P(answer | view); a subclass says how.
 
     Args:
-        bias_view: what the prior may see: the question's style (the estimand's treatment), its template, its type, or
-            the whole question. The strategy takes out of the model all that this view tells of the answer.
         prior: "counts" of answers per view, or "model", a scorer that is shown the question alone, trained in a stage
             of its own; ``None`` = a model for the whole question, counts for the rest. The model's stage is a pass of
             the text for each distinct question in a batch, the main stage one for each distinct question in all.
-        by: role or column within which a view is looked at, and given which ``restore_prior`` restores the answers'
-            frequencies; ``None`` = across all items.
-        restore_prior: take out what the view tells *beyond* ``by``, so that P(answer | topic) stays.
-        smoothing: pseudo-rows added to the counts of each view, answered as the topic's rows are; > 0.
-        folds: of patients; the counts of a row are those of the other folds, so that a row's own answer is not part of
-            its prior. 1 = counts of all rows.
 
     Learned: ``views_`` ([kind, topic, view], a code each), ``answers_`` and ``counts_``.
     """
 
-    views_: list[list[str]]
-    answers_: list[str]
-    counts_: np.ndarray
-
     bias_view: BiasView
-    prior: PriorFrom | None
-    by: str | None
-    restore_prior: bool
-    smoothing: float
-    folds: int
-
-    def check_options(self, name: str) -> None:
-        """Raises ContractError for an option out of its range."""
-        checked_view(name, self.bias_view)
-        if self.prior not in (None, *get_args(PriorFrom)):
-            raise ContractError(f"{name}'s prior is counts, model or none, not '{self.prior}'")
-        if self.prior == "model" and self.bias_view != "question":
-            raise ContractError(
-                f"{name}'s prior=model is shown the whole question, which is more than the {self.bias_view}; use "
-                "prior=counts, or bias_view=question"
-            )
-        if not self.smoothing > 0:
-            raise ContractError(f"{name}'s smoothing must be a positive number of rows, not {self.smoothing}")
-        if not isinstance(self.folds, int) or self.folds < 1:
-            raise ContractError(f"{name}'s folds must be a whole number, at least 1, not {self.folds}")
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
-        columns = self._columns(table)
-        codes = Codes.seen_in(table, columns, self._folds)
-        if len(codes.views) == len(codes.topics) and (self.restore_prior or len(codes.views) == 1):
-            of_each = "" if columns.within is None else f" in each {columns.within}"
+        if self.from_model and self.folds not in (None, 1):
             raise ContractError(
-                f"{type(self).__name__}: '{columns.view}' has a single value{of_each}, so there is nothing that a bias "
-                "model could go by; choose another bias_view"
+                f"{self.called}'s folds={self.folds} are of counts, but its prior is a model's, which is fitted on all "
+                "rows; leave folds out, or use prior=counts"
             )
-        counts = AnswerCounts.of(table, columns, codes)
-        self.views_, self.answers_, self.counts_ = list(map(list, codes.views)), counts.answers, counts.entries
+        self.count(table)
         return self
 
     def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
-        return {CODE: self.codes.of(table, self._columns(table))}
+        return {CODE: self.codes.of(table, self.view_columns(table))}
 
     def stages(self) -> tuple[Stage, ...]:
         return (Stage("prior", trains=("prior",)), Stage("main")) if self.from_model else (Stage("main"),)
-
-    @property
-    def from_model(self) -> bool:
-        return self.prior == "model" or (self.prior is None and self.bias_view == "question")
-
-    @property
-    def codes(self) -> Codes:
-        return Codes(self.views_, self._folds)
-
-    def counts(self) -> AnswerCounts:
-        return AnswerCounts(self.codes, self.answers_, self.counts_)
 
     def priors(self, new_scorer: NewScorer) -> tuple[AnswerPrior | QuestionPrior, AnswerPrior]:
         """P(answer | view) and P(answer | topic)."""
@@ -120,13 +70,6 @@ class PriorBased(Adjuster):
             scorer = new_scorer("question_only")
             return QuestionPrior(scorer, self.codes.texts, given_topic, self.answers_), of_topic
         return AnswerPrior(given_view, self.answers_), of_topic
-
-    @property
-    def _folds(self) -> int:
-        return 1 if self.from_model else self.folds
-
-    def _columns(self, table: pd.DataFrame) -> ViewColumns:
-        return ViewColumns.of(type(self).__name__, table, self.estimand_, self.bias_view, self.by)
 
 
 class PriorObjective(Objective):

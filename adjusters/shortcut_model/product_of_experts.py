@@ -9,7 +9,8 @@ from adjusters.candidates import added
 from adjusters.contract import Batch, Card, NewScorer, Scorer, negative_log_likelihood
 from adjusters.shortcut_model.answer_prior import AnswerPrior, QuestionPrior
 from adjusters.shortcut_model.bias_view import BiasView
-from adjusters.shortcut_model.prior_based import PriorBased, PriorFrom, PriorObjective
+from adjusters.shortcut_model.prior_based import PriorBased, PriorObjective
+from adjusters.shortcut_model.view_counts import PriorFrom
 
 
 class ProductOfExperts(PriorBased):
@@ -25,13 +26,15 @@ class ProductOfExperts(PriorBased):
     See :class:`PriorBased` for the options.
     """
 
+    called = "product_of_experts"
     card = Card(
         summary="Product of experts: trained beside a fixed prior given the shortcut, which is left out at prediction.",
         uses=("objective",),
         bias_view="style, template, type or question",
         consistent_when="the ECG is independent of the view given answer and topic, and the view causes no answer",
-        fails_when="the view truly has an effect (it is erased): a topic within the view, as in R3 with the whole "
-        "question; severity that shows in the ECG by itself (R2)",
+        fails_when="the ECG depends on the view even given answer and topic: severity shows in the ECG by itself "
+        "(R2), or the topic settles answers (R3); the view truly has an effect (it is erased); with "
+        "restore_prior=false, what the topic tells is erased as well",
         source="Hinton 2002; Clark, Yatskar & Zettlemoyer 2019 (bias product); with the answers' frequencies restored",
     )
 
@@ -42,7 +45,7 @@ class ProductOfExperts(PriorBased):
         by: str | None = "topic",
         restore_prior: bool = True,
         smoothing: float = 1.0,
-        folds: int = 10,
+        folds: int | None = None,
     ) -> None:
         self.bias_view = bias_view
         self.prior = prior
@@ -50,7 +53,7 @@ class ProductOfExperts(PriorBased):
         self.restore_prior = restore_prior
         self.smoothing = smoothing
         self.folds = folds
-        self.check_options("product_of_experts")
+        self.check_options()
 
     def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> ProductOfExpertsObjective:
         return ProductOfExpertsObjective(scorer, *self.priors(new_scorer), restore_prior=self.restore_prior)

@@ -10,47 +10,40 @@ with L the negative log-likelihood and D a dependence of their features on some 
 (:mod:`adjusters.shortcut_model.hsic`). What an unconditional D takes away is all that the question says, and so what
 is right in it too. Within answers, D vanishes for a model of the ECG where ECG and wording are independent given the
 answer.
+
+With ``bias_view`` a style, template or type, nothing stands for the partner but the one-hot code of that view: there is
+no g to learn, and f sheds what the view alone could have said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Self, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from adjusters.contract import (
-    Adjuster,
-    Batch,
-    Card,
-    ContractError,
-    HasFeatures,
-    LossTerms,
-    NewScorer,
-    Objective,
-    Scorer,
-    Stage,
-    negative_log_likelihood,
-    scores_and_features,
-    weighted_mean,
+from adjusters.contract import Adjuster, Card, ContractError, HasFeatures, NewScorer, Scorer, Stage
+from adjusters.shortcut_model.bias_view import CODE, BiasView, Codes, ViewColumns, checked_view
+from adjusters.shortcut_model.hsic import FEWEST, Measure
+from adjusters.shortcut_model.independence import (
+    QUESTION,
+    Given,
+    IndependenceObjective,
+    Layer,
+    Penalty,
+    ReBiasObjective,
+    ViewReBiasObjective,
 )
-from adjusters.shortcut_model.hsic import FEWEST, Measure, dependence
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from structural_models.estimand import Estimand
 
-Given = Literal["nothing", "answer", "answer_and_topic"]
-Layer = Literal["scores", "fused"]
-#: Column: position of the row's question among those of training, -1 for another.
-QUESTION = "question_code"
-
 
 class ReBias(Adjuster):
-    """Independence of a partner that sees the question alone.
+    """Independence of a partner that sees the question alone, or of a view of the question itself.
 
     Args:
         strength: weight of the dependence in both losses, above 0. The paper's 1 has hardly an effect
@@ -60,27 +53,33 @@ class ReBias(Adjuster):
         layer: what is to be independent: "scores" over the candidates, which works with any scorer, or the "fused"
             features (the paper); where those are not learned, their dependence cannot change.
         rows: how many rows of a batch a dependence is measured on, at least 4. Its cost is their square.
+        bias_view: of what the model is to be independent: "question", what a partner says that sees the whole question
+            and learns beside the model; or the one-hot code of its "style" (the estimand's treatment), "template" or
+            "type", where no partner is trained.
 
     The partner is asked by the column ``question_code`` with the training question of that code, and a row of another
-    question with its own. Learned: ``questions_``, the distinct training questions.
+    question with its own. Learned: ``questions_``, the distinct training questions; or ``views_``, the distinct views
+    (one that training lacked has a code of its own).
     """
 
     card = Card(
         summary="ReBias: scores independent of those of a partner that sees the question alone.",
         uses=("objective",),
-        bias_view="question",
+        bias_view="question; style, template or type",
         extra_passes=(3, 0),
         consistent_when="ECG and wording are independent given what is conditioned on",
         fails_when=(
             "few rows break the shortcut: the dependence that is left to be measured within answers falls with the "
-            "square of their share, and a batch may hold none of them; where the topic settles answers, ECG and words "
-            "depend on each other even given both, and what the ECG tells is shed as well (R3); given the answer "
+            "square of their share, and a batch may hold none of them, or one, whose dependence is zero by "
+            "construction (at least two in one answer and topic are needed); where the topic settles answers, ECG and "
+            "words depend on each other even given both, and what the ECG tells is shed as well (R3); given the answer "
             "alone, or nothing, the topic's true effect too"
         ),
         source="Bahng, Chun, Yun, Choo & Oh 2020; HSIC_1 of Song et al. 2012; conditioning is ours",
     )
 
     questions_: list[str]
+    views_: list[list[str]]
 
     def __init__(
         self,
@@ -89,6 +88,7 @@ class ReBias(Adjuster):
         given: Given = "answer_and_topic",
         layer: Layer = "scores",
         rows: int = 128,
+        bias_view: BiasView = "question",
     ) -> None:
         if not 0 < strength < float("inf"):
             raise ContractError(f"rebias's strength must be a number above 0, not {strength}")
@@ -108,144 +108,39 @@ class ReBias(Adjuster):
         self.given = given
         self.layer = layer
         self.rows = rows
+        self.bias_view = checked_view("rebias", bias_view)
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
-        if "question" not in table.columns:
-            raise ContractError("rebias needs the column 'question', which the table lacks")
-        self.questions_ = sorted({str(question) for question in table["question"]})
+        if self.bias_view == "question":
+            require_columns("rebias", table, ("question",))
+            self.questions_ = sorted({str(question) for question in table["question"]})
+            return self
+        columns = self._view_columns(table)
+        self.views_ = list(map(list, Codes.seen_in(table, columns, 1).views))
+        if len({view for _, _, view in self.views_}) == 1:
+            raise ContractError(
+                f"rebias: '{columns.view}' has a single value, so nothing could depend on it; choose another bias_view"
+            )
         return self
 
     def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
+        if self.bias_view != "question":
+            return {CODE: Codes(self.views_).of(table, self._view_columns(table))}
         place = {question: code for code, question in enumerate(self.questions_)}
         return {QUESTION: np.array([place.get(str(question), -1) for question in table["question"]], dtype=np.int64)}
 
     def stages(self) -> tuple[Stage, ...]:
-        return (Stage("main", trains=("g", "f")),)
+        return (Stage("main", trains=("g", "f") if self.bias_view == "question" else ("f",)),)
 
-    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> ReBiasObjective:
+    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> IndependenceObjective:
         if self.layer == "fused" and not isinstance(scorer, HasFeatures):
             raise ContractError(f"rebias's layer 'fused' needs features, which {type(scorer).__name__} lacks")
-        return ReBiasObjective(
-            scorer,
-            new_scorer("same"),
-            self.questions_,
-            strength=self.strength,
-            measure=self.dependence,
-            given=self.given,
-            layer=self.layer,
-            rows=self.rows,
-        )
+        how = Penalty(self.strength, self.dependence, self.given, self.layer, self.rows)
+        if self.bias_view != "question":
+            return ViewReBiasObjective(scorer, Codes(self.views_).places, how)
+        return ReBiasObjective(scorer, new_scorer("same"), self.questions_, how)
 
-
-class ReBiasObjective(Objective):
-    """Parts "g" (the partner) and "f" (the model), in this order. It predicts with f.
-
-    Args:
-        partner: another scorer; a module. It is never shown an ECG.
-        questions: texts by the codes of the column ``question_code``.
-        strength, measure, given, layer, rows: as of :class:`ReBias`.
-    """
-
-    parts = ("g", "f")
-    per_item = False
-    drawn: Tensor
-
-    def __init__(
-        self,
-        scorer: Scorer,
-        partner: Scorer,
-        questions: Sequence[str],
-        *,
-        strength: float,
-        measure: Measure,
-        given: Given,
-        layer: Layer,
-        rows: int,
-    ) -> None:
-        super().__init__(scorer)
-        self.partner, self.questions = partner, tuple(questions)
-        self.strength, self.measure, self.given, self.layer, self.rows = strength, measure, given, layer, rows
-        #: How many rows dependences were measured on so far: a loss that is always seeded alike must not always draw
-        #: the same rows.
-        self.register_buffer("drawn", torch.zeros((), dtype=torch.long))
-
-    def parameters_of(self, part: str) -> Iterator[nn.Parameter]:
-        super().parameters_of(part)
-        return cast(nn.Module, self.partner if part == "g" else self.scorer).parameters()
-
-    def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
-        at = self._some_rows(len(batch))
-        with torch.set_grad_enabled(part == "f"):
-            scores, f = self._seen(self.scorer, batch)
-        with torch.set_grad_enabled(part == "g"):
-            partner_scores, g = self._seen(self.partner, self._asked(batch))
-        found = dependence(f[at], g[at], self._classes(batch, at), self.measure)
-        sign, learning = (-1.0, partner_scores) if part == "g" else (1.0, scores)
-        per_item = negative_log_likelihood(learning, batch)
-        return LossTerms(weighted_mean(per_item, batch) + sign * self.strength * found, per_item.detach())
-
-    def after_step(self, batch: Batch, terms: Mapping[str, LossTerms]) -> None:
-        self.drawn += self.rows
-
-    def validation_loss(self, batch: Batch) -> Tensor:
-        """f's own loss, dependence included: each row's likelihood, and what the batch's first rows depend alike."""
-        scores, f = self._seen(self.scorer, batch)
-        _, g = self._seen(self.partner, self._asked(batch))
-        at = torch.arange(min(len(batch), self.rows), device=batch.rows.device)
-        found = dependence(f[at], g[at], self._classes(batch, at), self.measure)
-        return negative_log_likelihood(scores, batch) + self.strength * found
-
-    def _asked(self, batch: Batch) -> Batch:
-        """The batch as the partner sees it: no ECG, no metadata, the question of the column's code."""
-        codes = batch.columns[QUESTION].tolist()
-        asked = [self.questions[c] if c >= 0 else own for c, own in zip(codes, batch.question, strict=True)]
-        return batch.without_ecg().replace(question=tuple(asked), metadata=())
-
-    def _seen(self, scorer: Scorer, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(batch, candidates) scores and (batch, dim) features of one model."""
-        if self.layer == "scores":
-            scores = scorer(batch)
-            return scores, score_features(scores, batch)
-        return scores_and_features(scorer, batch, "fused")
-
-    def _some_rows(self, n: int) -> Tensor:
-        """(rows,) positions: the next ones of a random order of the batch, from torch's global generator."""
-        order = torch.randperm(n).to(self.drawn.device)
-        return order[(self.drawn + torch.arange(min(n, self.rows), device=self.drawn.device)) % n]
-
-    def _classes(self, batch: Batch, at: Tensor) -> Tensor:
-        """(rows,) int64 code of what the dependence is measured within, of the rows at these positions."""
-        if self.given == "nothing":
-            return torch.zeros_like(at)
-        where, names, _ = by_answer(batch)
-        true = torch.zeros(len(at), names + 1, dtype=torch.long, device=at.device)
-        true.scatter_(1, where[at], batch.answer[at].long())
-        true[:, names] = 0
-        if self.given == "answer_and_topic" and batch.topic:
-            place: dict[str, int] = {}
-            topics = [place.setdefault(batch.topic[i], len(place)) for i in at.tolist()]
-            true[:, names] = torch.tensor(topics, device=at.device)
-        return true.unique(dim=0, return_inverse=True)[1]
-
-
-def score_features(scores: Tensor, batch: Batch) -> Tensor:
-    """(batch, answers) scores under the answers that occur in the batch; zero for those that are not candidates.
-
-    "one": less the mean of the item's candidates, as its scores need not be normalised. "set": the log-odds.
-    """
-    rows, names, there = by_answer(batch)
-    known = scores.masked_fill(batch.padding, 0.0)
-    if batch.kind == "one":
-        known = (known - known.sum(1, keepdim=True) / there.sum(1, keepdim=True)).masked_fill(batch.padding, 0.0)
-    return scores.new_zeros(len(batch), names + 1).scatter(1, rows, known)[:, :names]
-
-
-def by_answer(batch: Batch) -> tuple[Tensor, int, Tensor]:
-    """(batch, candidates) position of each candidate among the batch's answers, how many answers there are (which is
-    the position of padding), and (batch, candidates) bool whether there is a candidate."""
-    there = ~batch.padding
-    ids, position = batch.candidate_ids.unique(return_inverse=True)
-    padded = int((ids < 0).sum())
-    names = len(ids) - padded
-    return torch.where(there, position - padded, names), names, there
+    def _view_columns(self, table: pd.DataFrame) -> ViewColumns:
+        require_columns("rebias", table, ("kind",))
+        return ViewColumns.of("rebias", table, self.estimand_, self.bias_view, None)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from adjusters.candidates import candidate_places, centred
 from adjusters.contract import (
-    Adjuster,
     Batch,
     Card,
     ContractError,
@@ -24,8 +23,10 @@ from adjusters.contract import (
     negative_log_likelihood,
     weighted_mean,
 )
-from adjusters.shortcut_model.answer_prior import as_dealt
-from adjusters.shortcut_model.bias_view import CODE, Codes, ViewColumns
+from adjusters.shortcut_model.answer_prior import ViewOffset, as_dealt
+from adjusters.shortcut_model.bias_view import CODE, BiasView, Codes, ViewColumns
+from adjusters.shortcut_model.view_counts import PriorFrom, ViewCounts
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from structural_models.estimand import Estimand
 
 
-class RUBi(Adjuster):
+class RUBi(ViewCounts):
     """Trains masked scores beside a question-only branch, and predicts without the mask.
 
         q            features of the question, without gradient into the encoder that gave them
@@ -47,55 +48,100 @@ class RUBi(Adjuster):
 
     The question is the bare one, found by its code: nothing that stands before it is seen.
 
-    Args:
-        question_weight: > 0.
-        hidden: width of c1's layers.
+    With another view than the whole question, or with ``prior="counts"``, the mask is not learned: it comes from the
+    cached prior of the view, and the loss is that of the masked scores alone.
 
-    Learned: ``views_`` (a code for each question) and ``answers_``.
+        mask         P(A | view, T) / (P(A | view, T) + P(A | T)), a half where the view tells nothing; or, with
+                     ``restore_prior=False``, P(A | view, T). "set": the former of odds
+
+    Args:
+        question_weight: > 0; of the branch's own loss.
+        hidden: width of c1's layers.
+        centred: ``False`` = scores of kind "one" are masked as they come, as in the paper's equation.
+        bias_view: what the mask may see: the whole question, or its style (the estimand's treatment), template or type
+            alone.
+        prior: where the mask comes from: "model", the branch on the whole question, or "counts" of answers per view;
+            ``None`` = the branch for the whole question, counts for the rest.
+
+    Learned: ``views_`` (a code for each view) and ``answers_``; with counts, ``counts_``.
     """
 
+    called = "rubi"
     card = Card(
         summary="RUBi: scores masked in training by a question-only branch, which is dropped at prediction.",
         uses=("objective",),
-        bias_view="question",
+        bias_view="question; style, template or type",
         extra_passes=(1, 0),
         consistent_when="no condition is known under which its optimum is the target",
         fails_when="between two answers: masks are positive, so that a centred pair keeps its sign, and a scorer that "
-        "sees the style decides exactly as it would without; the topic's true effect is masked with the style's",
+        "sees the style decides exactly as it would without, whatever the view; the topic's true effect is masked with "
+        "the style's, unless the mask is of a style, template or type beyond its topic",
         source="Cadene, Dancette, Ben-younes, Cord & Parikh 2019",
     )
 
-    views_: list[list[str]]
-    answers_: list[str]
+    bias_view: BiasView
 
-    def __init__(self, question_weight: float = 1.0, hidden: int = 64) -> None:
+    def __init__(
+        self,
+        question_weight: float = 1.0,
+        hidden: int = 64,
+        centred: bool = True,
+        bias_view: BiasView = "question",
+        prior: PriorFrom | None = None,
+        by: str | None = "topic",
+        restore_prior: bool = True,
+        smoothing: float = 1.0,
+        folds: int | None = None,
+    ) -> None:
         if not question_weight > 0:
             raise ContractError(f"rubi's question_weight must be positive, not {question_weight}")
         if not isinstance(hidden, int) or hidden < 1:
             raise ContractError(f"rubi's hidden must be a whole number of units, at least 1, not {hidden}")
         self.question_weight = question_weight
         self.hidden = hidden
+        self.centred = centred
+        self.bias_view = bias_view
+        self.prior = prior
+        self.by = by
+        self.restore_prior = restore_prior
+        self.smoothing = smoothing
+        self.folds = folds
+        self.check_options()
+        if self.from_model:
+            self.refuse_counts("a branch on the question gives the mask and nothing is counted")
+        else:
+            self.refuse("counts give the mask and there is no branch", question_weight=1.0, hidden=64)
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
-        codes = Codes.seen_in(table, self._columns(table), 1)
-        self.views_ = list(map(list, codes.views))
-        self.answers_ = sorted({name for names in table["candidates"] for name in names})
+        if self.from_model:
+            require_columns("rubi", table, ("kind", "candidates"))
+            codes = Codes.seen_in(table, self._questions(table), 1)
+            self.views_ = list(map(list, codes.views))
+            self.answers_ = sorted({name for names in table["candidates"] for name in names})
+        else:
+            self.count(table)
         return self
 
     def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
-        return {CODE: Codes(self.views_).of(table, self._columns(table))}
+        return {CODE: self.codes.of(table, self._questions(table) if self.from_model else self.view_columns(table))}
 
-    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> RUBiObjective:
+    def attach(self, scorer: Scorer, *, new_scorer: NewScorer, rng: np.random.Generator) -> MaskedObjective:
+        if not self.from_model:
+            return ViewRUBiObjective(scorer, self.counted(), centred=self.centred)
         if not (isinstance(scorer, HasFeatures) and isinstance(scorer, HasFeatureDim)):
             raise ContractError(
                 f"rubi needs a scorer with question features and feature_dim, which {type(scorer).__name__} lacks; use "
-                "product_of_experts with bias_view=question"
+                "prior=counts"
             )
         branch = QuestionBranch(scorer.feature_dim("question"), self.hidden, len(self.answers_), rng)
-        return RUBiObjective(scorer, branch, Codes(self.views_).texts, self.answers_, self.question_weight)
+        return RUBiObjective(
+            scorer, branch, self.codes.texts, self.answers_, self.question_weight, centred=self.centred
+        )
 
-    def _columns(self, table: pd.DataFrame) -> ViewColumns:
+    def _questions(self, table: pd.DataFrame) -> ViewColumns:
+        """Across all items: the branch has a place for every answer, whatever is asked about."""
+        require_columns("rubi", table, ("kind",))
         return ViewColumns.of("rubi", table, self.estimand_, "question", None)
 
 
@@ -117,7 +163,43 @@ class QuestionBranch(nn.Module):
         return mask, self.answer(mask)
 
 
-class RUBiObjective(Objective):
+class MaskedObjective(Objective):
+    """Trains scores times a mask, and predicts without it. ``centred``: as of :class:`RUBi`."""
+
+    def __init__(self, scorer: Scorer, *, centred: bool) -> None:
+        super().__init__(scorer)
+        self.centred = centred
+
+    def masked(self, batch: Batch, mask: Tensor) -> Tensor:
+        """(batch, candidates) scores times a mask in [0, 1]; -inf at padding."""
+        scores = self.scorer(batch)
+        scores = centred(scores, batch) if self.centred else scores.masked_fill(batch.padding, 0.0)
+        return (scores * mask.to(scores.dtype)).masked_fill(batch.padding, float("-inf"))
+
+    def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
+        per_item = self.validation_loss(batch)
+        return LossTerms(weighted_mean(per_item, batch), per_item.detach())
+
+
+class ViewRUBiObjective(MaskedObjective):
+    """The mask comes from the prior of a view."""
+
+    def __init__(self, scorer: Scorer, prior: ViewOffset, *, centred: bool) -> None:
+        super().__init__(scorer, centred=centred)
+        self.prior = prior
+
+    def mask(self, batch: Batch) -> Tensor:
+        """(batch, candidates) in [0, 1]."""
+        told = self.prior(batch)
+        published = self.prior.given_topic is None and batch.kind == "one"
+        return told.exp() if published else torch.sigmoid(told)
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        """What is minimised: the prediction leaves out, on purpose, what would serve on biased rows."""
+        return negative_log_likelihood(self.masked(batch, self.mask(batch)), batch)
+
+
+class RUBiObjective(MaskedObjective):
     """See :class:`RUBi`.
 
     Args:
@@ -132,8 +214,10 @@ class RUBiObjective(Objective):
         texts: Sequence[str | None],
         answers: Sequence[str],
         question_weight: float,
+        *,
+        centred: bool = True,
     ) -> None:
-        super().__init__(scorer)
+        super().__init__(scorer, centred=centred)
         self.branch = branch
         self.texts = tuple(texts)
         self.place = {name: i for i, name in enumerate(answers)}
@@ -142,14 +226,9 @@ class RUBiObjective(Objective):
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(batch,) loss of the masked scores, and of the question-only branch."""
         mask, question_only = self._of_question(batch)
-        masked = centred(self.scorer(batch), batch)
-        masked = (masked * torch.sigmoid(mask).to(masked.dtype)).masked_fill(batch.padding, float("-inf"))
+        masked = self.masked(batch, torch.sigmoid(mask))
         question_only = question_only.masked_fill(batch.padding, float("-inf"))
         return negative_log_likelihood(masked, batch), negative_log_likelihood(question_only, batch)
-
-    def loss(self, batch: Batch, part: str, *, progress: float) -> LossTerms:
-        per_item = self.validation_loss(batch)
-        return LossTerms(weighted_mean(per_item, batch), per_item.detach())
 
     def validation_loss(self, batch: Batch) -> Tensor:
         """What is minimised: the prediction leaves out, on purpose, what would serve on biased rows."""

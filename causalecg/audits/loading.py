@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adjusters.contract import Scorer
+from causalecg.cohort.schema import HELD_OUT
 from causalecg.errors import InputError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _run(folder: Path, cohort: Cohort, severity: str | None, environment: str | 
         "seed": run.record["seed"],
         "graph": _graph(run.graph),
         "estimand": None if estimand is None else estimand.to_dict(),
-        "held_out_topics": list(run.config.held_out_topics),
+        **{key: list(getattr(run.config, key)) for key in HELD_OUT.values()},
         "balance": None if balance is None else json.loads(balance.to_json(orient="records", double_precision=15)),
     }
     return Model(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from causalecg.audits.checks.zero_shot import of_held_out_topics
+from causalecg.audits.checks.zero_shot import of_held_out
 from causalecg.audits.interventions import HELD_OUT, OPPOSITE, RANDOM
 from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.result import AuditResult
@@ -211,7 +211,7 @@ def _extras(outcomes: Outcomes, run: str) -> dict[str, np.ndarray]:
         found["follow_rate"] = outcomes.answers(run, OPPOSITE).follows
     if outcomes.has(run, HELD_OUT):
         found["wording_drop"] = intact.correct - outcomes.answers(run, HELD_OUT).correct
-    if (held_out := of_held_out_topics(outcomes, run)).any():
+    if (held_out := of_held_out(outcomes, run)).any():
         found["zero_shot"] = np.where(held_out, intact.correct, np.nan)
     return found
 

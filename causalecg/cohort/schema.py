@@ -35,6 +35,9 @@ TRAINING_SPLITS = ("train", "valid", "train_oracle", "valid_oracle", "train_twin
 #: all noise and differ in one thing (``twin_of``).
 TEST_SPLITS = ("test", "test_unbiased", "test_natural", "test_anti", "twins")
 
+#: Column of the items -> the key, of a run's configuration and record, that names what of it training never asks.
+HELD_OUT = {"topic": "held_out_topics", "template_id": "held_out_templates"}
+
 #: column -> what it holds. ``severity_<scale>`` columns (int64 level; for two ECGs the maximum, with
 #: ``severity_<scale>_1`` and ``_2`` beside it) come on top of these. A level of -1 means "not defined": in ``_2`` that
 #: there is one ECG, in all three that it cannot be said which statements the question is about, so that they cannot

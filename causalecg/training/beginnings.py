@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from causalecg.cohort.schema import TEST_SPLITS, Cohort
+from causalecg.cohort.schema import HELD_OUT, TEST_SPLITS, Cohort
 from causalecg.errors import InputError
 from causalecg.records import read_record
 from causalecg.training.config import RunConfig
@@ -13,7 +13,7 @@ from causalecg.training.tables import of_environment, rows_of
 
 
 def require_held_out(config: RunConfig) -> None:
-    """InputError where ``config.model.start`` is a run, or a pre-trained encoder, that held out fewer topics.
+    """InputError where ``config.model.start`` is a run, or a pre-trained encoder, that held out less.
 
     Of a saved model without a record nothing is known.
     """
@@ -23,21 +23,26 @@ def require_held_out(config: RunConfig) -> None:
     if start.name == "model" and (start.parent / "run.json").is_file():
         start = start.parent
     if (start / "run.json").is_file():
-        before = read_record(start / "config.json")
+        before = RunConfig.read(start / "config.json")
     elif (start / "pretraining.json").is_file():
-        before = read_record(start / "pretraining.json")["config"]
+        path = start / "pretraining.json"
+        before = RunConfig.of(read_record(path)["config"], str(path))
     else:
         return
-    require_topics(config.held_out_topics, before.get("held_out_topics", ()), str(start))
+    require_held_out_before(config, before, str(start))
 
 
-def require_topics(held_out: Sequence[str], before: Sequence[str], where: str) -> None:
-    """InputError where a topic is held out now, and was not before."""
-    learned = [topic for topic in held_out if topic not in before]
-    if learned:
-        raise InputError(
-            f"'{learned[0]}' is to be held out, but {where} may have learned of it; name it in held_out_topics there"
-        )
+def require_held_out_before(config: RunConfig, before: RunConfig, where: str) -> None:
+    """InputError where a topic or template is held out now, and was not before. An encoder, which is asked nothing, was
+    asked of no template either."""
+    for key in HELD_OUT.values():
+        learned = [name for name in getattr(config, key) if name not in getattr(before, key)]
+        if key == "held_out_templates" and before.template_ids:
+            learned = [name for name in learned if name in before.template_ids]
+        if learned:
+            raise InputError(
+                f"'{learned[0]}' is to be held out, but {where} may have learned of it; name it in {key} there"
+            )
 
 
 def refuse_tested_patients(cohorts: Sequence[Cohort], configs: Sequence[RunConfig]) -> None:

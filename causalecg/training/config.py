@@ -31,7 +31,8 @@ class RunConfig(BaseModel):
         treatment: column of the treatment; ``None`` = what the cohort says, else "style".
         environment: learn from items of this environment only.
         template_ids: learn from items of these templates only; empty = all.
-        held_out_topics: learn from and validate on no item about these topics.
+        held_out_topics, held_out_templates: learn from and validate on no item about these topics, or of these
+            templates. The test asks them all the same.
         question_vectors: "minilm", or the folder of another sentence encoder: its vector of every question is the
             column ``question_vector``, for adjusters that go by one
             (``ipw?propensity=embedding&embedding=question_vector``).
@@ -55,6 +56,7 @@ class RunConfig(BaseModel):
     environment: str | None = None
     template_ids: tuple[str, ...] = ()
     held_out_topics: tuple[str, ...] = ()
+    held_out_templates: tuple[str, ...] = ()
     question_vectors: str | None = None
     threads: int = Field(default=1, ge=1)
     checkpoint_steps: int = Field(default=0, ge=0)

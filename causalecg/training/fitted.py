@@ -18,7 +18,7 @@ from causalecg.training.config import RunConfig
 from causalecg.training.pairs import has_pairs, pair_column, pair_words, with_pairs
 from causalecg.training.question_vectors import with_question_vectors
 from causalecg.training.rows import Rows
-from causalecg.training.tables import refuse_test_rows, rows_of, with_further_splits, without_topics
+from causalecg.training.tables import refuse_test_rows, rows_of, with_further_splits, without_held_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ def _fitted(
     ]
     further = adjuster_class(arm.adjuster).card.further_splits
     tables[0] = with_further_splits(tables[0], cohort, further, config)
-    tables = without_topics(tables, config.held_out_topics, cohort)
+    tables = without_held_out(tables, config, cohort)
     if config.question_vectors is not None:
         tables = [with_question_vectors(table, config.question_vectors) for table in tables]
     severity = scale

@@ -29,7 +29,7 @@ from causalecg.errors import InputError
 from causalecg.processes import on_processors
 from causalecg.training import checkpoint, sharding
 from causalecg.training.config import RunConfig
-from causalecg.training.rows import Rows, epoch_order, mixed, wanted
+from causalecg.training.rows import Rows, epoch_order, mixed, validation_losses, wanted
 
 #: AdamW's decay rates. With the usual 0.999 one heavy row holds the second moment up, and the rate down, for a thousand
 #: steps, which is all there are in a short weighted run.
@@ -299,16 +299,8 @@ class Loop:
             self.objective.begin(stage, *given)
 
     def _validation_losses(self) -> Tensor:
-        """(rows,) float64 losses times weights of mean one, the same order at every call."""
-        losses, weights = [], []
-        self.objective.eval()
-        with torch.no_grad(), self._whole():
-            for batch in self.rows["validation"].in_order():
-                batch = batch.to(self.accelerator.device)
-                losses.append(self.objective.validation_loss(batch).double().cpu())
-                weights.append(batch.columns.get("weight", torch.ones(len(batch))).double().cpu())
-        weight = torch.cat(weights)
-        return torch.cat(losses) * weight / weight.mean()
+        with self._whole():
+            return validation_losses(self.objective, self.rows["validation"], self.accelerator.device)
 
     # ------------------------------------------------------------------ state
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-from adjusters.contract import Batch, LossTerms, Objective, Stage
+from adjusters.contract import Batch, LossTerms, Objective, Stage, clearly_lower
 from causalecg.errors import InputError
 from causalecg.training.arms import Arm
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import Fitted, fit_arm
-from causalecg.training.rows import epoch_order, wanted
+from causalecg.training.rows import epoch_order, validation_losses, wanted
 from causalecg.training.scorers import Build, TrainedScorer, new_scorer, seed_of
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class Prepared:
         self._rows = {"train": fitted.train, "validation": fitted.valid}
         restarts = any(stage.init == "restart" for stage in self.stages)
         self._initial = copy.deepcopy(objective.state_dict()) if restarts else {}
+        #: Of a stage that keeps its best state: that state, the losses it began with, and the lowest mean since.
+        self._best: tuple[dict[str, Tensor], Tensor, float] | None = None
 
     def begin(self, stage: Stage) -> None:
         """Compute what a stage wants and begin it. One with ``reset_optimizer`` or ``init="restart"`` is to be given
@@ -75,7 +77,35 @@ class Prepared:
         if stage.init == "restart":
             self.objective.load_state_dict(self._initial)
         self.objective.begin(stage, *given)
+        self._best = None
+        if stage.keep_best and stage.split == "train":
+            each = self._validation_losses()
+            self._best = copy.deepcopy(self.objective.state_dict()), each, float(each.mean())
         self.objective.train()
+
+    def end_epoch(self, stage: Stage, *, last: bool) -> None:
+        """Of a stage that keeps its best state: see whether it is clearly better than the one it began with, and better
+        than all since; after the last epoch put the best one back. :meth:`batches` does it behind its last batch."""
+        if self._best is None:
+            return
+        kept, began, lowest = self._best
+        each = self._validation_losses()
+        if float(each.mean()) <= lowest and clearly_lower(began, each):
+            kept, lowest = copy.deepcopy(self.objective.state_dict()), float(each.mean())
+        self._best = kept, began, lowest
+        if last:
+            self.put_back_best()
+
+    def put_back_best(self) -> None:
+        """End a stage that keeps its best state; nothing where it does not."""
+        if self._best is not None:
+            self.objective.load_state_dict(self._best[0])
+        self._best = None
+
+    def _validation_losses(self) -> Tensor:
+        found = validation_losses(self.objective, self._rows["validation"], self._device)
+        self.objective.train()
+        return found
 
     def order(self, stage: Stage, size: int, epoch: int) -> list[np.ndarray]:
         """Row positions of an epoch's batches: the adjuster's own, or all rows in random order."""
@@ -88,10 +118,11 @@ class Prepared:
         return found
 
     def batches(self, stage: Stage, size: int, *, epoch: int = 0, epochs: int = 1) -> Iterator[tuple[float, Batch]]:
-        """(progress over the stage from 0 to 1, batch) of one epoch."""
+        """(progress over the stage from 0 to 1, batch) of one epoch, and then :meth:`end_epoch`."""
         order = self.order(stage, size, epoch)
         for i, positions in enumerate(order):
             yield (epoch + i / len(order)) / epochs, self.batch(stage, positions)
+        self.end_epoch(stage, last=epoch + 1 >= epochs)
 
     def scorer(self) -> TrainedScorer:
         """What was trained, for prediction."""
@@ -101,8 +132,8 @@ class Prepared:
         """Model, training data and callback of a Hugging Face ``Trainer`` that does one stage.
 
         Its arguments must be ``per_device_train_batch_size=1`` (one of our batches of ``size`` items) and
-        ``remove_unused_columns=False``. InputError for a stage that trains several parts in turn, which a Trainer
-        cannot, or none.
+        ``remove_unused_columns=False``, on one process and with a step after each batch: InputError when it begins with
+        others. InputError for a stage that trains several parts in turn, which a Trainer cannot, or none.
         """
         if len(stage.trains) != 1:
             what = f"the parts {' and '.join(stage.trains)} in turn" if stage.trains else "nothing"
@@ -116,6 +147,14 @@ class Prepared:
     @property
     def _device(self) -> torch.device:
         return next((p.device for p in self.objective.parameters()), torch.device("cpu"))
+
+
+#: Arguments of a Trainer that must be 1, and what would go wrong otherwise.
+_ONE = {
+    "train_batch_size": "each item is one of the adjuster's batches, and two would be merged",
+    "gradient_accumulation_steps": "the adjuster is told of every batch after its step",
+    "world_size": "several processes are served by 'accelerate launch -m causalecg train'",
+}
 
 
 class StageBatches(IterableDataset[dict[str, Any]]):
@@ -161,6 +200,17 @@ def _after_steps(loss: StageLoss) -> TrainerCallback:
     from transformers import TrainerCallback
 
     class AfterSteps(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            for name, value in _ONE.items():
+                if getattr(args, name) != 1:
+                    raise InputError(f"TrainingArguments: {name} is to be 1, not {getattr(args, name)}: {value}")
+
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            loss.prepared.end_epoch(loss.stage, last=False)
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            loss.prepared.put_back_best()
+
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             loss.progress = state.global_step / max(state.max_steps, 1)
 

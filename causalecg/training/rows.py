@@ -91,3 +91,16 @@ def _answer_position(batch: Batch) -> Tensor:
 def _padded(scores: list[Tensor]) -> Tensor:
     width = max(s.shape[1] for s in scores)
     return torch.cat([nn.functional.pad(s, (0, width - s.shape[1]), value=float("-inf")) for s in scores])
+
+
+def validation_losses(objective: Objective, rows: Rows, device: torch.device) -> Tensor:
+    """(rows,) float64 losses times weights of mean one, the same order at every call."""
+    losses, weights = [], []
+    objective.eval()
+    with torch.no_grad():
+        for batch in rows.in_order():
+            batch = batch.to(device)
+            losses.append(objective.validation_loss(batch).double().cpu())
+            weights.append(batch.columns.get("weight", torch.ones(len(batch))).double().cpu())
+    weight = torch.cat(weights)
+    return torch.cat(losses) * weight / weight.mean()

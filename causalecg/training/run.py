@@ -18,6 +18,7 @@ from torch import nn
 from adjusters.contract import Adjuster, Objective
 from adjusters.registry import load_adjuster
 from causalecg import __version__
+from causalecg.cohort.schema import HELD_OUT
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 from causalecg.processes import processes
@@ -222,7 +223,7 @@ def _train(
         "further_answers": fitted.further_answers,
         "estimand": None if fitted.estimand is None else fitted.estimand.to_dict(),
         "rows": {"train": len(fitted.train.table), "valid": len(fitted.valid.table)},
-        "held_out_topics": list(config.held_out_topics),
+        **{key: list(getattr(config, key)) for key in HELD_OUT.values()},
         "kinds": _kinds(fitted.learned, config),
         "leads": len(cohort.signals.leads),
         "parameters": {

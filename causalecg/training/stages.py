@@ -39,7 +39,7 @@ from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
-from causalecg.training.beginnings import refuse_tested_patients, require_topics
+from causalecg.training.beginnings import refuse_tested_patients, require_held_out_before
 from causalecg.training.config import RunConfig, read_configuration
 
 RECORD = "stages.json"
@@ -130,7 +130,7 @@ def train_stages(
     cohorts = [_cohort_of(stage, path, cohort) for stage in stages]
     # All that can be refused is refused before anything is trained.
     for before, stage in pairwise(stages):
-        require_topics(stage.config.held_out_topics, before.config.held_out_topics, f"stage {before.name}")
+        require_held_out_before(stage.config, before.config, f"stage {before.name}")
     refuse_tested_patients(cohorts, [stage.config for stage in stages])
     for stage, its in zip(stages, cohorts, strict=True):
         if stage.task == "questions":

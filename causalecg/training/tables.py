@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from causalecg.cohort.schema import TEST_SPLITS, TRAINING_SPLITS
+from causalecg.cohort.schema import HELD_OUT, TEST_SPLITS, TRAINING_SPLITS
 from causalecg.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,25 +61,28 @@ def of_environment(table: pd.DataFrame, environment: str | None) -> pd.DataFrame
     return table if environment in (None, ALL) else table[table["environment"] == environment]
 
 
-def without_topics(tables: Sequence[pd.DataFrame], topics: Sequence[str], cohort: Cohort) -> list[pd.DataFrame]:
-    """The tables (training and validation) without the items about some topics.
+def without_held_out(tables: Sequence[pd.DataFrame], config: RunConfig, cohort: Cohort) -> list[pd.DataFrame]:
+    """The tables (training and validation) without the items about held-out topics, and those of held-out templates.
 
-    Raises InputError for a topic that no row of them is about, or where a table would be left without rows.
+    Raises InputError for a topic or template that no row of them is of, or where a table would be left without rows.
     """
-    have = sorted({str(topic) for table in tables for topic in table["topic"]}) if topics else []
-    for topic in topics:
-        if topic not in have:
-            near = difflib.get_close_matches(topic, have, n=1, cutoff=0.0)
-            raise InputError(
-                f"no item to learn from in cohort {cohort.path} is about '{topic}', so it cannot be held out; the "
-                f"nearest topic is '{near[0]}'"
-            )
-    kept = [table[~table["topic"].isin(list(topics))].reset_index(drop=True) for table in tables]
+    kept = list(tables)
+    for column, key in HELD_OUT.items():
+        names = getattr(config, key)
+        have = sorted({str(name) for table in tables for name in table[column]}) if names else []
+        for name in names:
+            if name not in have:
+                near = difflib.get_close_matches(name, have, n=1, cutoff=0.0)
+                raise InputError(
+                    f"no item to learn from in cohort {cohort.path} has the {column.removesuffix('_id')} '{name}', so "
+                    f"it cannot be held out; the nearest is '{near[0]}'"
+                )
+        kept = [table[~table[column].isin(list(names))].reset_index(drop=True) for table in kept]
     for table, before in zip(kept, tables, strict=True):
         if table.empty:
             raise InputError(
-                f"every item of split {before['split'].iloc[0]} of cohort {cohort.path} is about one of the held-out "
-                f"topics; hold out fewer of {', '.join(have)}"
+                f"every item of split {before['split'].iloc[0]} of cohort {cohort.path} is held out; name fewer in "
+                f"{' and '.join(HELD_OUT.values())}"
             )
     return kept
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,14 +38,28 @@ def test_it_is_short() -> None:
 
 @pytest.fixture
 def real_folders(real_data: Path, tmp_path: Path) -> dict[str, str]:
-    """What the notebooks of real data ask for: PTB-XL's first 2,500 records, which are soon read, and ECG-QA."""
+    """What the notebooks of real data ask for: PTB-XL's first 2,500 records, which are soon read, and ECG-QA, with made-up
+    questions of its template 2, whose answer is the statements that severity is made of."""
     part = tmp_path / "ptbxl"
     part.mkdir()
     lines = (real_data / "ptbxl" / "ptbxl_database.csv").read_text().splitlines(keepends=True)
     (part / "ptbxl_database.csv").write_text("".join(lines[:2501]))
     for name in ("scp_statements.csv", "records100"):
         (part / name).symlink_to((real_data / "ptbxl" / name).resolve())
-    return {"PTBXL": str(part), "ECGQA": str((real_data / "ecgqa" / "ptbxl").resolve())}
+    ecgqa = tmp_path / "ecgqa"
+    shutil.copytree(real_data / "ecgqa" / "ptbxl", ecgqa)
+    for split in ("train", "valid", "test"):
+        ids = [int(line.split("\t")[1]) for line in (ecgqa / f"{split}_ecgs.tsv").read_text().splitlines()]
+        rows = [
+            {
+                "template_id": 2, "question_id": 1, "sample_id": 10**6 + i, "question_type": "single-verify",
+                "attribute_type": "scp_code", "question": f"Is there nothing wrong here? ({split == 'test'})",
+                "answer": [("no", "yes")[i % 2]], "ecg_id": [ecg], "attribute": None,
+            }
+            for i, ecg in enumerate(i for i in ids if i <= 2500)
+        ]  # fmt: skip
+        (ecgqa / "paraphrased" / split / "made_up.json").write_text(json.dumps(rows[:100]))
+    return {"PTBXL": str(part), "ECGQA": str(ecgqa)}
 
 
 @pytest.mark.slow
@@ -56,6 +71,9 @@ def test_a_notebook_runs(name: str, tmp_path: Path, request: pytest.FixtureReque
     subprocess.run(command, check=True, env=environment, capture_output=True, cwd=tmp_path)
     cells = json.loads((tmp_path / "n.ipynb").read_text())["cells"]
     assert all(cell["outputs"] is not None for cell in cells if cell["cell_type"] == "code")
+    if name == "ecgqa":
+        printed = "".join(text for cell in cells for out in cell.get("outputs", ()) for text in out.get("text", ""))
+        assert re.search("1 of [0-9]+ templates are left out, for [0-9]+ items", printed)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

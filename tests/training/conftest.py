@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from adjusters.contract import Adjuster, Card, LossTerms, Objective, Stage
+from adjusters.registry import _registered, register
 from causalecg.benchmark.cohort import simulate_cohort
 from causalecg.cohort.schema import Cohort
 from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
@@ -52,3 +54,46 @@ def sentence_encoder(tmp_path) -> str:
         BertModel(shape).save_pretrained(folder)
     BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture
+def falling():
+    """From a number to the name of an arm of two stages, the second of which keeps its best state: the losses of the
+    200 validation rows fall by the number on average there, with a standard deviation of 1: error .07."""
+    fall: list[float] = []
+
+    class Falling(Objective):
+        def __init__(self, scorer) -> None:
+            super().__init__(scorer)
+            self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+            self.register_buffer("stage", torch.zeros((), dtype=torch.int64))
+
+        def begin(self, stage, predictions, features, columns) -> None:
+            self.stage.fill_(stage.name == "second")
+
+        def loss(self, batch, part, *, progress) -> LossTerms:
+            return super().loss(batch, part, progress=progress)
+
+        def after_step(self, batch, terms) -> None:
+            self.steps += self.stage
+
+        def validation_loss(self, batch):
+            wave = 2**0.5 * torch.sin(2.399963 * batch.rows.double())
+            return 3.0 - (fall[0] + wave) * float(self.steps > 0)
+
+    @register("falling")
+    class TwoStages(Adjuster):
+        card = Card(summary="Two stages.", uses=("objective",))
+
+        def stages(self):
+            return (Stage("first", epochs=1), Stage("second", epochs=1, keep_best=True))
+
+        def attach(self, scorer, *, new_scorer, rng):
+            return Falling(scorer)
+
+    def named(mean: float) -> str:
+        fall.append(mean)
+        return "falling"
+
+    yield named
+    _registered.pop("falling")

@@ -1,4 +1,4 @@
-"""Two processes of torchrun (what ``accelerate launch`` starts) train what one does: the same gradients, up to the order of float32 sums (1e-6)."""
+"""Two processes of ``accelerate launch`` train what one does: the same gradients, up to the order of float32 sums (1e-6)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from causalecg.audits.score_set import ScoreSet
 from causalecg.training.run import Run, train
 from causalecg.training.stages import train_stages
 
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+PROCESSORS = Path(__file__).parents[2] / "examples" / "configs" / "accelerate" / "two_processes_cpu.yaml"
+#: Port 0: one that is free.
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(PROCESSORS), "--main_process_port", "0"]
 
 #: An adjuster whose objective counts, after every step, what it was told of the batch.
 COUNTING = """

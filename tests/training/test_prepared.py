@@ -63,6 +63,38 @@ def test_every_kind_of_stage_goes_through_a_plain_loop(example, cohort, arm: str
     assert torch.isfinite(scores[~batch.padding]).all()
 
 
+@pytest.mark.parametrize("loop", ["plain", "trainer"])
+@pytest.mark.parametrize(("fall", "kept"), [(0.05, False), (0.5, True)])
+def test_a_stage_that_keeps_its_best_does_so_in_loops_of_others(
+    example, cohort, tmp_path, falling, loop: str, fall: float, kept: bool
+) -> None:
+    ready = prepare(cohort, falling(fall), small(cohort), seed=5)
+    if loop == "plain":
+        example.plain_loop(ready, SIZE)
+    else:
+        example.trainer_of_transformers(ready, tmp_path, SIZE)
+    assert bool(ready.objective.steps > 0) == kept
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"gradient_accumulation_steps": 4}, "gradient_accumulation_steps is to be 1, not 4"),
+        ({"per_device_train_batch_size": 2}, "train_batch_size is to be 1, not 2"),
+    ],
+)
+def test_a_trainer_that_would_merge_or_skip_batches_is_refused(cohort, tmp_path, wrong, message: str) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    ready = prepare(cohort, "group_dro", small(cohort))
+    ready.begin(ready.stages[0])
+    model, batches, callback = ready.for_trainer(ready.stages[0], SIZE)
+    given = {"per_device_train_batch_size": 1, "remove_unused_columns": False, "report_to": [], **wrong}
+    arguments = TrainingArguments(output_dir=str(tmp_path), save_strategy="no", disable_tqdm=True, **given)
+    with pytest.raises(InputError, match=message):
+        Trainer(model=model, args=arguments, train_dataset=batches, callbacks=[callback]).train()
+
+
 def test_what_a_trainer_cannot_do_is_said(cohort) -> None:
     ready = prepare(cohort, "lff", small(cohort))
     with pytest.raises(InputError, match="trains the parts biased and debiased in turn, which a Trainer cannot"):

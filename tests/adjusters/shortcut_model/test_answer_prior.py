@@ -154,6 +154,20 @@ def test_options_out_of_range_are_refused(options: dict, says: str) -> None:
             adjuster(name, **options)
 
 
+@pytest.mark.parametrize("name", ["product_of_experts", "learned_mixin"])
+def test_a_models_prior_has_no_folds(items, name: str, tmp_path) -> None:
+    """It is fitted on the rows that it is used for. What was saved with ten folds that were never made still loads."""
+    rng = np.random.default_rng(0)
+    with pytest.raises(ContractError, match=f"{name}'s folds=5 are of counts"):
+        adjuster(name, bias_view="question", folds=5).fit(items.table, rng=rng)
+    adjuster(name, bias_view="question", folds=5, prior="counts").fit(items.table, rng=rng)
+    found = adjuster(name, bias_view="question").fit(items.table, rng=rng)
+    found.folds = 10
+    found.save(tmp_path)
+    again = type(found).load(tmp_path)
+    assert np.array_equal(again.columns(items.table)[CODE], found.columns(items.table)[CODE])
+
+
 def test_what_the_table_lacks_is_refused(items) -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(ContractError, match="'template_id', which the table lacks"):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from adjusters.contract import ContractError
+from adjusters.contract import ContractError, negative_log_likelihood
 from adjusters.registry import adjuster
 from adjusters.shortcut_model import fusion, subtraction
 from adjusters.shortcut_model.altered_ecg import with_noise
+from adjusters.shortcut_model.view_subtraction import ViewSubtraction
 
 FUSIONS = ("sum", "hm", "rubi")
 
@@ -86,7 +87,12 @@ def contrast_equals_the_equation(items, scorers, reference: str) -> None:
             altered[:, 0] = mean
             without = scorers[0](batch.replace(ecg=altered))
         elif reference == "noise":
-            without = scorers[0](with_noise(batch, 0.25, int(objective.seed)))
+            draw = torch.Generator().manual_seed(int(objective.seed))
+            noise = torch.randn(batch.ecg.shape[1:], generator=draw).tolist()
+            altered = [equation.noised(ecg[0].tolist(), noise[0], 0.25) for ecg in batch.ecg]
+            there = torch.zeros_like(batch.ecg)
+            there[:, 0] = torch.tensor(altered, dtype=torch.float64)
+            without = scorers[0](batch.replace(ecg=there))
         elif reference == "blank":
             without = scorers[0](batch.without_ecg())
         else:
@@ -101,6 +107,81 @@ def contrast_equals_the_equation(items, scorers, reference: str) -> None:
 @pytest.mark.parametrize("reference", ["question", "blank", "noise", "mean"])
 def test_contrast_equals_the_equation(items, scorers, reference: str) -> None:
     contrast_equals_the_equation(items, scorers, reference)
+
+
+def test_noise_of_another_size_is_noticed(items, scorers, monkeypatch) -> None:
+    monkeypatch.setattr(subtraction, "with_noise", lambda batch, share, seed: with_noise(batch, 0.5 * share, seed))
+    with pytest.raises(AssertionError):
+        contrast_equals_the_equation(items, scorers, "noise")
+
+
+VIEWS = {"style": "style", "template": "template_id", "question": "question"}
+
+
+def of_a_view_equals_the_equation(items, scorers, view: str = "style", restore: bool = True) -> None:
+    import effect_subtraction_equation as equation
+
+    options = {"bias_view": view, "prior": "counts", "smoothing": 0.7, "restore_prior": restore, "weight": 0.8}
+    found, objective = attached(items, scorers, **options)
+    assert not scorers[1].made and [stage.name for stage in found.stages()] == ["main"]
+    rows = items.plain(VIEWS[view], 1)
+    for kind in ("one", "set"):
+        at = items.of(kind)
+        batch = items.batch(at)
+        chosen = [rows[i] for i in at]
+        true = equation.less_the_view(items.scores(scorers[0], at), rows, chosen, 0.7, restore, 0.8)
+        for ours, theirs in zip(plain(objective(batch), chosen), true, strict=True):
+            assert ours == pytest.approx(theirs, abs=1e-6)
+        terms = objective.loss(batch, "main", progress=0.0)
+        assert torch.equal(terms.per_item, negative_log_likelihood(scorers[0](batch), batch))
+
+
+@pytest.mark.parametrize("restore", [True, False])
+@pytest.mark.parametrize("view", VIEWS)
+def test_subtraction_of_a_view_equals_the_equation(items, scorers, view: str, restore: bool) -> None:
+    of_a_view_equals_the_equation(items, scorers, view, restore)
+
+
+def test_a_view_that_is_added_is_noticed(items, scorers, monkeypatch) -> None:
+    without = ViewSubtraction.without_ecg
+    monkeypatch.setattr(ViewSubtraction, "without_ecg", lambda self, batch: -without(self, batch))
+    with pytest.raises(AssertionError):
+        of_a_view_equals_the_equation(items, scorers)
+
+
+def test_with_the_style_subtracted_the_topics_own_effect_stays(law) -> None:
+    """P(A | E, T, do(F)) to the optimiser's accuracy, for a flexible scorer and all of the population; told nothing of
+    the style, its placebo, it is the plain model."""
+    learned = law.learned(adjuster("effect_subtraction", bias_view="style", smoothing=1e-9))
+    assert np.abs(learned - law.truth[:, None, :]).max() < 1e-4
+    placebo = law.learned(adjuster("effect_subtraction", bias_view="style", told="nothing"))
+    assert np.abs(placebo - law.learned(adjuster("none"))).max() < 1e-9
+
+
+def test_a_view_is_known_by_the_bare_question_and_nothing_is_subtracted_for_another(items, scorers) -> None:
+    _, objective = attached(items, scorers, bias_view="style")
+    batch = items.batch(items.of("one"))
+    told = batch.replace(question=tuple(f"Age 50. {q}" for q in batch.question), metadata=("Age 50.",) * len(batch))
+    assert torch.equal(objective.without_ecg(told), objective.without_ecg(batch))
+    assert objective.without_ecg(batch).abs().max() > 0.1
+    for unknown in ("Never asked?", None):
+        assert not objective.without_ecg(batch.replace(question=(unknown,) * len(batch))).any()
+
+
+def test_a_question_asked_in_two_styles_is_refused(items) -> None:
+    table = items.table.assign(question="Well?")
+    with pytest.raises(ContractError, match="style by its question, but 'Well\\?' was asked with several"):
+        adjuster("effect_subtraction", bias_view="style").fit(table, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("column", ["candidates", "kind", "answer", "question", "style", "topic"])
+def test_missing_columns_are_named(items, column: str) -> None:
+    table, rng = items.table.drop(columns=column), np.random.default_rng(0)
+    with pytest.raises(ContractError, match=f"effect_subtraction needs the column '{column}'"):
+        adjuster("effect_subtraction", bias_view="style").fit(table, rng=rng)
+    if column == "candidates":
+        with pytest.raises(ContractError, match="effect_subtraction needs the column 'candidates'"):
+            adjuster("effect_subtraction").fit(table, rng=rng)
 
 
 def test_a_sum_in_place_of_the_contrast_is_noticed(items, scorers, monkeypatch) -> None:
@@ -197,6 +278,11 @@ def test_nothing_before_the_question_is_subtracted(items, scorers) -> None:
         ({"reference": "noise", "noise": 0.0}, "for the noise reference"),
         ({"plausibility": 1.0}, "plausibility must be"),
         ({"told": "all"}, "told is question or nothing"),
+        ({"bias_view": "hair"}, "bias_view is style, template, type, question"),
+        ({"reference": "blank", "bias_view": "style"}, "reference=blank is the model's own scores"),
+        ({"reference": "constant", "prior": "counts"}, "use reference=question"),
+        ({"by": None}, "by has no role with bias_view=question, where a model"),
+        ({"smoothing": 0.0, "bias_view": "style"}, "smoothing must be a positive number"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict, says: str) -> None:

@@ -108,3 +108,16 @@ def test_small_classes_do_not_count_and_fewer_than_four_rows_are_refused() -> No
     assert dependence(x[:3], y[:3], classes[:3], "hsic") == 0.0
     with pytest.raises(ContractError, match="at least 4 rows, not 3"):
         unbiased_hsic(torch.ones(3, 3), torch.ones(3, 3))
+
+
+@pytest.mark.parametrize("measure", ["hsic", "cka"])
+def test_one_row_that_differs_is_no_dependence_and_two_are(measure: str) -> None:
+    """In the class of one answer, a single row in the rare style: the estimate is zero whatever else there is."""
+    x, classes = normal(12, 3), torch.zeros(12, dtype=torch.long)
+    x[0] += 3.0
+    style = torch.zeros(12, 1, dtype=torch.float64)
+    style[0] = 1.0
+    assert dependence(x, style, classes, measure).abs() < 1e-12
+    x[1] += 3.0
+    style[1] = 1.0
+    assert dependence(x, style, classes, measure) > 1e-3

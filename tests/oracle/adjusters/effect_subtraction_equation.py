@@ -2,7 +2,7 @@
 
 import math
 
-from answer_prior_equation import centred, loss
+from answer_prior_equation import centred, log_prior, loss
 
 
 def sigmoid(x):
@@ -76,4 +76,25 @@ def contrasted(intact, altered, items, weight):
     return [
         [a - weight * b for a, b in zip(log_p(x, item), log_p(y, item), strict=True)]
         for x, y, item in zip(intact, altered, items, strict=True)
+    ]
+
+
+def less_the_view(intact, rows, items, smoothing, restore, weight):
+    """log P(A | E, Q) - weight (log P(A | view, T) - log P(A | T)), the latter where it is to stay; counts of all rows."""
+    found = []
+    for x, item in zip(intact, items, strict=True):
+        view = log_prior(rows, item, smoothing, 1, True)
+        topic = log_prior(rows, item, smoothing, 1, False)
+        scores = log_p(x, item)
+        found.append([a - weight * (v - restore * t) for a, v, t in zip(scores, view, topic, strict=True)])
+    return found
+
+
+def noised(ecg, noise, share):
+    """sqrt(1 - r) E + sqrt(r) rms(E) noise: (leads, samples) lists."""
+    values = [v for lead in ecg for v in lead]
+    size = math.sqrt(sum(v * v for v in values) / len(values))
+    return [
+        [math.sqrt(1 - share) * v + math.sqrt(share) * size * e for v, e in zip(lead, other, strict=True)]
+        for lead, other in zip(ecg, noise, strict=True)
     ]

@@ -52,6 +52,31 @@ def centred(scores: list[list[float]], ids: list[list[int]], answers: int) -> li
     return found
 
 
+def placed(scores: list[list[float]], ids: list[list[int]], answers: int) -> list[list[float]]:
+    """Log-odds of kind "set" at the places of their answers."""
+    found = []
+    for row, places in zip(scores, ids, strict=True):
+        values = [0.0] * answers
+        for score, place in zip(row, places, strict=True):
+            values[place] = score
+        found.append(values)
+    return found
+
+
+def one_hot(values: list) -> list[list[float]]:
+    every = sorted(set(values))
+    return [[float(value == one) for one in every] for value in values]
+
+
+def set_loss(scores: list[list[float]], true: list[list[bool]]) -> float:
+    total = 0.0
+    for row, yes in zip(scores, true, strict=True):
+        for score, so in zip(row, yes, strict=True):
+            p = 1 / (1 + math.exp(-score))
+            total -= math.log(p if so else 1 - p)
+    return total / len(scores)
+
+
 def loss(scores: list[list[float]], true: list[int]) -> float:
     total = 0.0
     for row, at in zip(scores, true, strict=True):
