@@ -36,7 +36,7 @@ def markdown(pages: str = "") -> str:
     Args:
         pages: folder of the built-in adjusters' pages, to which their names are then linked.
 
-    "Extra passes" are further scorer passes per item in training and in prediction, K = one per severity level.
+    "Extra passes" are those of :class:`adjusters.contract.Card`, of a training step and of a prediction.
     """
     whole, judged = [], []
     for name in in_order():

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from adjusters.batch import Batch as Batch
 from adjusters.batch import Kind as Kind
 from adjusters.errors import ContractError as ContractError
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +75,14 @@ def scores_and_features(scorer: Scorer, batch: Batch, view: View) -> tuple[Tenso
 class HasParts(Protocol):
     def part(self, name: str) -> nn.Module:
         """One of "encoder", "projector", "language_model", "answer_head"; KeyError for a part it lacks."""
+
+
+@runtime_checkable
+class HasAbstention(Protocol):
+    """A scorer, or objective, that may decline to answer. What it would answer otherwise is in its scores."""
+
+    def abstains(self, batch: Batch) -> Tensor:
+        """(batch,) bool: the item is answered by none of its candidates."""
 
 
 def log_probabilities(scores: Tensor, batch: Batch) -> Tensor:
@@ -142,6 +151,8 @@ class Stage:
         keep_best: end with the state of the lowest validation loss, whether or not the run stops early. The state the
             stage began with is given up only for one that is :func:`clearly_lower`: a few heavy rows decide a weighted
             loss, and must not undo by chance what an earlier stage has learned.
+        weighted: whether the rows' weights, if there are any, count in the stage's loss. Its validation loss is
+            weighted exactly where they do.
     """
 
     name: str
@@ -152,6 +163,7 @@ class Stage:
     reset_optimizer: bool = False
     wants: tuple[str, ...] = ()
     keep_best: bool = False
+    weighted: bool = True
 
 
 @dataclass(frozen=True)
@@ -164,7 +176,9 @@ class Card:
         uses: the parts of the contract it changes: "weights", "batches", "rewrite", "objective", "predict".
         estimands: names served ("P(A | E, do(Q))", ...); empty = serves none and accepts ``estimand=None``.
         bias_view: what its bias model may see, if it has one.
-        extra_passes: further scorer passes per item, (training, prediction); "K" = one per severity level.
+        extra_passes: forward passes of a scorer per item beyond the unadjusted model's one, of a training step (in
+            which every added row is one, and so is a pass of a further scorer) and of a prediction; "K - 1" with K
+            severity levels. By default options; what is done once, between stages, is not counted.
         consistent_when: the assumption under which it is right.
         fails_when: where it is known to go wrong, e.g. a regime of the benchmark.
         source: paper, equation.
@@ -231,7 +245,8 @@ class Objective(nn.Module):
         return LossTerms(weighted_mean(per_item, batch), per_item.detach())
 
     def validation_loss(self, batch: Batch) -> Tensor:
-        """(batch,) loss per item that early stopping averages, with the items' weights, over the validation rows.
+        """(batch,) loss per item that early stopping averages over the validation rows, with the items' weights where
+        the stage is weighted.
 
         By default the negative log-likelihood of what the objective predicts. Validation rows are biased like the
         training rows: a strategy whose prediction is right under do(Q) must not be judged by how well it predicts
@@ -346,6 +361,7 @@ class Adjuster:
     def columns(self, table: pd.DataFrame) -> Mapping[str, np.ndarray]:
         """name -> (rows,) integers or floats that the objective finds in ``Batch.columns``: a code of the style, of an
         environment, of the group of answer and severity ... By default the table's ``batch_columns``."""
+        require_columns(type(self).__name__, table, self.batch_columns)
         return {name: table[name].to_numpy() for name in self.batch_columns}
 
     def batches(self, table: pd.DataFrame, size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray] | None:

@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from adjusters.contract import Batch, ContractError
+from adjusters.contract import Batch
+from adjusters.table_columns import require_columns
 
 QUESTION, CANONICAL = "question", "question_id"
 #: What a text is exchanged for: any of its canonical question's, or (a placebo) those of the same style only.
@@ -26,9 +27,7 @@ def wordings_of(name: str, table: pd.DataFrame, treatment: str, exchange: Exchan
 
     Raises ContractError where a column is missing.
     """
-    for column in (QUESTION, CANONICAL):
-        if column not in table.columns:
-            raise ContractError(f"{name} needs the column '{column}', which the table lacks")
+    require_columns(name, table, (QUESTION, CANONICAL, *((treatment,) if exchange == "style" else ())))
     within = table[CANONICAL].astype(str)
     if exchange == "style":
         within = within + "\x1f" + table[treatment].astype(str)

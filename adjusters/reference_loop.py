@@ -84,7 +84,7 @@ def drive(
         began: Tensor | None = None
         if stage.keep_best and stage.split == "train":
             objective.eval()
-            began = validation_losses(objective, tables["validation"], adjuster, make_batch)
+            began = validation_losses(objective, tables["validation"], adjuster, make_batch, weighted=stage.weighted)
             best = (float(began.mean()), best[1])
         count = epochs if stage.epochs is None else stage.epochs
         for epoch in range(count if stage.trains else 0):
@@ -101,7 +101,7 @@ def drive(
             objective.eval()
             if stage.split == "validation":
                 continue
-            each = validation_losses(objective, tables["validation"], adjuster, make_batch)
+            each = validation_losses(objective, tables["validation"], adjuster, make_batch, weighted=stage.weighted)
             losses.append(float(each.mean()))
             if losses[-1] < best[0] and (began is None or clearly_lower(began, each)):
                 best = (losses[-1], copy.deepcopy(objective.state_dict()))
@@ -157,8 +157,10 @@ def epoch_batches(
     return np.array_split(order, max(1, round(len(order) / size)))
 
 
-def validation_losses(objective: Objective, table: pd.DataFrame, adjuster: Adjuster, make_batch: BatchMaker) -> Tensor:
-    """(rows,) the objective's validation losses times weights of mean one."""
+def validation_losses(
+    objective: Objective, table: pd.DataFrame, adjuster: Adjuster, make_batch: BatchMaker, *, weighted: bool
+) -> Tensor:
+    """(rows,) the objective's validation losses, times weights of mean one where ``weighted``."""
     losses, weights = [], []
     columns = columns_of(adjuster, table)
     with torch.no_grad():
@@ -166,6 +168,8 @@ def validation_losses(objective: Objective, table: pd.DataFrame, adjuster: Adjus
             batch = make_batch(table, positions, columns)
             losses.append(objective.validation_loss(batch).double())
             weights.append(batch.columns.get("weight", torch.ones(len(batch))).double())
+    if not weighted:
+        return torch.cat(losses)
     weight = torch.cat(weights)
     return torch.cat(losses) * weight / weight.mean()
 

@@ -76,6 +76,7 @@ def check_adjuster(adjuster: str | type[Adjuster], **options: Any) -> None:
     _trained(make, cohort)
     _resumed(make, cohort)
     _strangers(make, cohort)
+    _missed(make, cohort)
 
 
 def _require(held: bool, sentence: str) -> None:
@@ -164,6 +165,27 @@ def _fit(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
             raise NonConformance(f"{name} meets the missing column '{column}' with {_shown(error)}") from error
         else:
             raise NonConformance(f"{name} does not miss the column '{column}' (role {role}) that its card needs")
+
+
+def _missed(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
+    """Of the columns that its card does not name it does without each, or says in one sentence that it cannot."""
+    table, name = cohort.training(), type(make()).__name__
+    for column in table.columns.difference([ESTIMAND.roles[role] for role in make().card.needs]):
+        try:
+            _told(make(), table.drop(columns=column), cohort.split("valid").drop(columns=column))
+        except ContractError as error:
+            _one_sentence(error, name)
+        except Exception as error:
+            raise NonConformance(f"{name} meets the missing column '{column}' with {_shown(error)}") from error
+
+
+def _told(adjuster: Adjuster, train: pd.DataFrame, valid: pd.DataFrame) -> None:
+    """Everything an adjuster does with tables, once."""
+    rewritten = adjuster.fit(train, ESTIMAND, rng=_rng()).rewrite(train, rng=_rng())
+    for table in (rewritten, valid):
+        adjuster.weights(table)
+        adjuster.columns(table)
+    list(adjuster.batches(rewritten, 50, seed=0, epoch=0) or ())
 
 
 def _shown(error: Exception) -> str:

@@ -101,8 +101,8 @@ def passes(card: Card) -> str:
     """Its further scorer passes, as a sentence."""
     training, prediction = card.extra_passes
     if (training, prediction) == (0, 0):
-        return "It adds no pass of the model in training or at prediction."
-    return f"Further passes of the model per item: {training} in training, {prediction} at prediction."
+        return "It adds no pass of the model to a training step or a prediction."
+    return f"Further passes of the model per item: {training} in a training step, {prediction} at prediction."
 
 
 def options_table(found: type[Adjuster]) -> str:

@@ -25,6 +25,7 @@ from adjusters.contract import (
     weighted_mean,
 )
 from adjusters.data_side.wordings import NearestWording, most_frequent
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,11 +46,12 @@ class CanonicalText(Adjuster):
 
     Args:
         threshold: in (0, 1]; 1 = known wordings only.
-        per: "question", or "style": one form for each style of a canonical question, so that the style survives.
+        per: "question", or "style": one form for each style (the estimand's treatment) of a canonical question, so that
+            the style survives.
 
-    The table must have the columns ``question`` and ``question_id`` (and ``style``). Learned: ``wordings_``, training
-    text -> canonical text; ``topics_``, training text -> topic, where the table has topics; ``shared_``, texts that
-    several canonical questions have, which go with the one that has them most often.
+    The table must have the columns ``question`` and ``question_id`` (and that of the style). Learned: ``wordings_``,
+    training text -> canonical text; ``topics_``, training text -> topic, where the table has topics; ``shared_``, texts
+    that several canonical questions have, which go with the one that has them most often.
     """
 
     card = Card(
@@ -76,9 +78,7 @@ class CanonicalText(Adjuster):
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
-        for column in ("question", *self._groups()):
-            if column not in table.columns:
-                raise ContractError(f"canonical_text needs the column '{column}', which the table lacks")
+        require_columns("canonical_text", table, ("question", *self._groups()))
         asked = table[table["question"].notna()]
         if asked.empty:
             raise ContractError("canonical_text finds no question in the training rows; leave it out")
@@ -96,7 +96,9 @@ class CanonicalText(Adjuster):
         return CanonicalTextObjective(scorer, self.wordings_, self.topics_, self.threshold)
 
     def _groups(self) -> tuple[str, ...]:
-        return ("question_id",) if self.per == "question" else ("question_id", "style")
+        if self.per == "question":
+            return ("question_id",)
+        return ("question_id", "style" if self.estimand_ is None else self.estimand_.roles.get("treatment", "style"))
 
 
 class CanonicalTextObjective(Objective):

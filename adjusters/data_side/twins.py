@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self, get_args
 import numpy as np
 
 from adjusters.contract import Adjuster, Card, ContractError
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +80,7 @@ def pairs(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
     Raises ContractError where there are none, and where a twin's item is not there or is asked something else.
     """
+    require_columns("twins", table, ("split", "item_id", "question"))
     is_twin = (table["split"] == SPLIT).to_numpy()
     if not is_twin.any() or "twin_of" not in table.columns:
         raise ContractError(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from adjusters.contract import Adjuster, ContractError
+from adjusters.table_columns import require_columns
 from structural_models.tabulation import is_quantity
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ def role_column(name: str, part: str, table: pd.DataFrame, estimand: Estimand | 
         if estimand is None or SEVERITY not in estimand.roles:
             raise ContractError(f"{name} cannot go by severity: no estimand names its column; declare a severity scale")
         column = estimand.roles[SEVERITY]
-    if column not in table.columns:
-        raise ContractError(f"{name} needs the column '{column}', which the table lacks")
+    require_columns(name, table, [column])
     if part == ANSWER:
         return column
     if table[column].isna().any():
@@ -96,9 +96,7 @@ def learn_groups(
 def group_codes(groups: Mapping[str, Any], table: pd.DataFrame, name: str) -> np.ndarray:
     """(rows,) int64 position in ``groups["keys"]``; -1 for a row in none. ContractError for a missing column."""
     columns = groups["columns"]
-    for column in columns:
-        if column not in table.columns:
-            raise ContractError(f"{name} needs the column '{column}', which the table lacks")
+    require_columns(name, table, columns)
     place = {tuple(key): code for code, key in enumerate(groups["keys"])}
     narrowed, all_rare = _wider(columns)
     known: dict[_Key, int] = {}

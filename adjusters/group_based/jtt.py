@@ -60,9 +60,11 @@ class JustTrainTwice(Adjuster):
         extra_passes=(1, 0),
         consistent_when="the first model errs on just those rows that break the shortcut",
         fails_when=(
-            "the first model errs because the ECG is unclear: weighing its errors teaches noise, and does harm even "
-            "where nothing is confounded (R8); with the question alone as first model, the true effect of the topic is "
-            "inflated, as by any weights that depend on the answer (R3)"
+            "the first model errs for another reason than the shortcut, which does harm even where nothing is "
+            "confounded (R8): because the ECG is unclear, so that noise is learned; or, with the question alone as "
+            "first model, because there is no shortcut, so that it errs by chance on half of the rows, and of an "
+            "upweight of 100 they are all that is learned from. With the question alone the true effect of the topic "
+            "is inflated too, as by any weights that depend on the answer (R3)"
         ),
         source="Liu et al. 2021, algorithm 1; the question as first model is ours",
     )

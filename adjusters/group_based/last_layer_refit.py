@@ -42,6 +42,7 @@ from adjusters.contract import (
 from adjusters.exchanged_wordings import ExchangedWordings, several_styles, wordings_of
 from adjusters.group_based.groups import GROUP, STYLE, GroupAdjuster, inverse_frequency, role_column
 from adjusters.group_based.linear_head import fit_linear_head, for_raw_features, standardisation
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,6 +136,7 @@ class LastLayerRefit(GroupAdjuster):
             self.wordings_ = {} if self.own_words else self._exchangeable(table, estimand)
         else:
             super().fit(table, estimand, rng=rng)
+        require_columns(self.name, table, ["candidates"])
         self.answers_ = sorted({str(name) for names in table["candidates"] for name in names})
         return self
 

@@ -38,6 +38,7 @@ from adjusters.contract import (
 from adjusters.severity_based.answer_shares import AnswerShares, answer_scores
 from adjusters.severity_based.cells import Columns, require_adjustment, require_overlap
 from adjusters.severity_based.severity_model import SeverityModel, SeverityPrior
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +87,7 @@ class Backdoor(Adjuster):
         needs=("severity", "treatment"),
         uses=("objective", "predict"),
         estimands=("P(A | E, do(Q))",),
-        extra_passes=(0, "K"),
+        extra_passes=(0, "K - 1"),
         consistent_when="severity is measured without error and blocks every back-door path given ECG and topic",
         fails_when="severity recorded with error (R4); no overlap (R5, refused unless exclusion is declared); causes "
         "besides severity (R9); with prior=marginal, severity visible in the ECG (R2), and even no confounding (R8)",
@@ -157,12 +158,7 @@ class Backdoor(Adjuster):
         self.shares_ = np.array([(row + 0.5) / (row + 0.5).sum() for row in rows] + [counts / counts.sum()])
         self.batch_columns = (column,)
         if self.answer_shares:
-            missing = [name for name in _COUNTED if name not in table.columns]
-            if missing:
-                raise ContractError(
-                    f"{self.called} counts answers by severity, but the table lacks the column '{missing[0]}'; "
-                    "use answer_shares=false to tell the severity in words alone"
-                )
+            require_columns(f"{self.called} with answer_shares=true", table, _COUNTED)
             of_topic = np.zeros(len(table), dtype=np.int64) if code is None else np.searchsorted(names, code)
             self.answers_ = sorted({answer for answers in table["candidates"] for answer in answers})
             kind = table["kind"].map(KINDS.index).to_numpy()

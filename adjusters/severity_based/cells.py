@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from adjusters.contract import ContractError
+from adjusters.table_columns import require_columns
 from structural_models.balance import balance_table, overlap_summary
 from structural_models.entropy_weights import entropy_weights
 from structural_models.errors import PositivityError
@@ -245,13 +246,6 @@ def look_up(cells: dict[str, Any], table: pd.DataFrame, name: str) -> np.ndarray
             f"{name}: none of these {len(table)} rows is in a cell of {cells['columns']} seen in training"
         )
     return np.asarray(weights / weights.mean(), dtype=np.float64)
-
-
-def require_columns(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """ContractError: one is missing."""
-    for column in columns:
-        if column not in table.columns:
-            raise ContractError(f"{name} needs the column '{column}', which the table lacks")
 
 
 def cell_values(cells: dict[str, Any], table: pd.DataFrame) -> np.ndarray:

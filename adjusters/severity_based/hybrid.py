@@ -7,8 +7,8 @@ What is maximised is the likelihood of answer, recorded severity and wording giv
 a latent class model. S~, F and (E, A) are three views of S that are independent given S, so that the share of wrong
 severities is estimated together with everything else and need not be known (Allman, Matias & Rhodes 2009: three
 views identify a latent class model; Kuroki & Pearl 2014: two proxies of a confounder identify an effect). A row whose
-wording and recorded severity disagree counts for both severities, as far as its answer and ECG leave it open. With no
-wrong severities it is :mod:`adjusters.severity_based.backdoor`.
+wording and recorded severity disagree counts for both severities, as far as its answer and ECG leave it open. With
+``misclassification=0`` and ``exchange=0`` it is :mod:`adjusters.severity_based.backdoor`.
 """
 
 from __future__ import annotations
@@ -53,10 +53,12 @@ class Hybrid(Backdoor):
     Args:
         misclassification: the recorded level given the true one. ``None`` = estimated; a number in [0, 1) = this share
             of every level is recorded as another one, all others being as likely; a matrix (K, K) whose row s holds
-            P(S~ | S = s).
+            P(S~ | S = s), or its K * K numbers row by row.
         exchange: share of the items, in [0, 1], that are asked in other words of the same canonical question. It is a
             prior that the style has no effect of its own: at zero the data alone decide, and where wording and true
-            severity hardly ever disagree they say little; at one it is presumed to have none.
+            severity hardly ever disagree they say little; at one it is presumed to have none. Of an effect that the
+            style does have, the share 1 - exchange is left where nothing is confounded, and less the more wording and
+            severity coincide, however many the data.
         words, severity_from, exclusion: as of :class:`Backdoor`.
         answer_shares: as of :class:`Backdoor`, by the recorded severity; what it blurs, the scorer has to make up for.
 
@@ -72,14 +74,15 @@ class Hybrid(Backdoor):
         needs=("severity", "treatment"),
         uses=("objective", "predict"),
         estimands=("P(A | E, do(Q))",),
-        extra_passes=("K", "K"),
+        extra_passes=("K - 1", "K - 1"),
         consistent_when=(
-            "given the true severity (and topic), recorded severity, wording and ECG are independent, and the record "
-            "errs independently of the answer"
+            "given the true severity (and topic), recorded severity, wording and ECG are independent, the record errs "
+            "independently of the answer, and the style has no effect of its own, unless exchange=0"
         ),
         fails_when=(
-            "the record errs with the wording or the answer; where wording and severity all but coincide, true effects "
-            "of the wording are shrunk towards none"
+            "the record errs with the wording or the answer; the style itself causes the answer (R9), without errors "
+            "and without confounding too: the share 1 - exchange of its effect is left, and less the more wording and "
+            "severity coincide"
         ),
         source="Allman, Matias & Rhodes 2009; Kuroki & Pearl 2014",
         placebo={"exchange": 0.0, "answer_shares": False},
@@ -94,7 +97,7 @@ class Hybrid(Backdoor):
 
     def __init__(
         self,
-        misclassification: float | Sequence[Sequence[float]] | None = None,
+        misclassification: float | Sequence[float] | Sequence[Sequence[float]] | None = None,
         exchange: float = 0.1,
         words: Sequence[str] | None = None,
         severity_from: SeverityFrom = "auto",
@@ -146,11 +149,16 @@ class Hybrid(Backdoor):
         given = START if self.misclassification is None else self.misclassification
         if isinstance(given, int | float):
             return np.full((k, k), given / max(k - 1, 1)) + np.eye(k) * (1 - given - given / max(k - 1, 1))
-        matrix = np.asarray(given, dtype=np.float64)
+        try:
+            matrix = np.asarray(given, dtype=np.float64)
+        except (ValueError, TypeError):  # rows of different lengths, or no numbers
+            matrix = np.zeros(0)
+        if matrix.shape == (k * k,):
+            matrix = matrix.reshape(k, k)
         if matrix.shape != (k, k) or (matrix < 0).any() or not np.allclose(matrix.sum(1), 1, atol=1e-6):
             raise ContractError(
-                f"hybrid's misclassification must be a {k} x {k} table (severity has {k} levels) whose rows are "
-                "probabilities that sum to one"
+                f"hybrid's misclassification must be a {k} x {k} table (severity has {k} levels), or its {k * k} "
+                "numbers row by row, whose rows are probabilities that sum to one"
             )
         return matrix
 

@@ -17,13 +17,13 @@ from adjusters.severity_based.cells import (
     cell_weights,
     overlap_report,
     pooled_balance,
-    require_columns,
     require_overlap,
 )
 from adjusters.severity_based.logit_weights import learn_logit_weights, logit_weights
 from adjusters.severity_based.patient_folds import fold_of, patient_folds
 from adjusters.severity_based.question_embedding import QuestionEmbedding
 from adjusters.severity_based.text_weights import QUESTION, learn_text_weights, text_weights
+from adjusters.table_columns import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,8 @@ class InverseProbabilityWeighting(Adjuster):
         uses=("weights",),
         estimands=("P(A | E, do(Q))", "P(A | do(Q))"),
         consistent_when="severity is measured without error, suffices, and every style occurs at every severity; with "
-        "multinomial or embedding, the logit also has the right form",
+        "multinomial or embedding, the logit also has the right form (by default an embedding is of the text's words, "
+        "TF-IDF and SVD, not of a sentence encoder)",
         fails_when="severity recorded with error (R4); no overlap (R5, refused); causes besides severity (R9); at rho "
         "= .99 a few heavy rows decide (R1, R6), which a network soon memorises",
         source="Robins, Hernán & Brumback 2000; Li & Li 2019 (overlap); Hainmueller 2012 (entropy); Gui & Veitch 2022 "

@@ -1,6 +1,7 @@
 """Questions as vectors: words weighted by rarity (TF-IDF), then the leading directions of their table (truncated SVD).
 
-Deterministic, and nothing is downloaded.
+Deterministic, and nothing is downloaded. It is no sentence encoder: two texts without a common word have nothing in
+common, whatever they mean.
 """
 
 from __future__ import annotations

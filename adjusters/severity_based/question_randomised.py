@@ -118,7 +118,7 @@ class QuestionRandomised(Adjuster):
         return look_up(self.cells_, table, "question_randomised") if self.cells_ else None
 
     def stages(self) -> tuple[Stage, ...]:
-        first = Stage("randomised", epochs=self.epochs)
+        first = Stage("randomised", epochs=self.epochs, weighted=False)
         if self.fine_tuning == "none":
             return (first,)
         epochs = self.fine_tuning_epochs or EPOCHS

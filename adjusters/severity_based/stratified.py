@@ -1,4 +1,4 @@
-"""Stratified training: wordings exchanged within a question first, then weighted batches dealt out by stratum.
+"""Wordings exchanged within a question first, then stratified training: weighted batches dealt out by stratum.
 
 Drawing rows so that severity and style are independent (stratified resampling) works for a table and fails for a
 neural network: under strong confounding the few rows that break the tie are repeated until they are memorised. What is
@@ -13,7 +13,13 @@ done instead has two stages.
    answer comes back here. The epoch with the lowest weighted loss on validation patients is kept, where that is clearly
    better than the state before the first: the heavy rows are soon memorised, and then the light ones pull the model
    back to the shortcut. Where the weights leave fewer than ``min_ess`` rows effective, a few rows would decide, in
-   training as in validation; the stage is then left out, which presumes that the style has no effect of its own.
+   training as in validation; the stage is then left out, which presumes that the style has no effect of its own. What
+   is left is :mod:`adjusters.severity_based.question_randomised`: the severity is not used at all.
+
+``plain=True`` is stratified training by itself, from the start and on the rows as they were asked: within a stratum
+the weights make every style as frequent as it is among all. What is minimised is the loss of inverse probability
+weighting by counts; every batch holds each cell in proportion, which makes its gradient steadier. Where a batch is the
+whole table the two are the same.
 """
 
 from __future__ import annotations
@@ -51,7 +57,7 @@ if TYPE_CHECKING:
 
 
 class Stratified(Adjuster):
-    """Exchange of wordings, then weighted, stratified batches.
+    """Exchange of wordings, then weighted, stratified batches; or the latter alone.
 
     Args:
         epochs: passes of the second stage, the best of which is kept; 0 leaves it out, which presumes that the style
@@ -63,21 +69,28 @@ class Stratified(Adjuster):
             is, those of the same style only, which leaves the tie between style and answer as it was.
         treatment: column of the treatment; by default the estimand's.
         by: role or column within which weights are formed; ``None`` = across all items.
+        plain: stratified training alone, for as many epochs as the run says, without any exchange of wordings;
+            ``epochs``, ``min_ess`` and ``exchange`` are of no consequence then.
 
-    The table must have the columns ``question`` and ``question_id``. Learned: ``cells_`` and ``overlap_`` as for ipw;
-    ``wordings_``: per canonical question its training texts and how often each was asked; ``exchanges_``: whether any
-    canonical question was asked in several styles; ``weighs_``: whether there is a second stage.
+    The table must have the columns ``question`` and ``question_id``, unless plain. Learned: ``cells_`` and
+    ``overlap_`` as for ipw; ``wordings_``: per canonical question its training texts and how often each was asked;
+    ``exchanges_``: whether there is a first stage, as there is where any canonical question was asked in several
+    styles; ``weighs_``: whether there is a second, so that the severity is used at all.
     """
 
     card = Card(
-        summary="Stratified training: wordings exchanged within a question, then weighted batches by stratum.",
+        summary="Wordings exchanged within a question, then, where weights leave rows enough, weighted batches by "
+        "severity stratum; with plain=true the latter alone, which is stratified training as it is known.",
         needs=("severity", "treatment"),
         uses=("weights", "batches", "objective"),
         estimands=("P(A | E, do(Q))", "P(A | do(Q))"),
-        consistent_when="severity is measured without error, suffices, and every style occurs at every severity; where "
-        "the second stage is left out, the style has no effect of its own",
+        consistent_when="with plain=true, or where the second stage is done: severity is measured without error, "
+        "suffices, and every style occurs at every severity; where it is left out (fewer than min_ess effective rows, "
+        "as of 4,000 at rho = .99 with a severity without error), severity is not used, and it must be that the style "
+        "has no effect of its own",
         fails_when="severity recorded with error (R4), where the second stage undoes the first; no overlap (R5, "
-        "refused); causes besides severity, or an effect of the style itself where the second stage is left out (R9)",
+        "refused); causes besides severity, or an effect of the style itself where the second stage is left out (R9); "
+        "with plain=true, as ipw: at rho = .99 a few heavy rows decide (R1, R6)",
         source="after Rosenbaum & Rubin 1984 (subclassification)",
         placebo={"exchange": "style"},
     )
@@ -96,7 +109,10 @@ class Stratified(Adjuster):
         exchange: Exchange = "question",
         treatment: str | None = None,
         by: str | None = "topic",
+        plain: bool = False,
     ) -> None:
+        if not isinstance(plain, bool):
+            raise ContractError(f"stratified's plain is true or false, not {plain}")
         if exchange not in get_args(Exchange):
             raise ContractError(f"stratified's exchange is question or style, not '{exchange}'")
         if not isinstance(epochs, int) or epochs < 0:
@@ -111,16 +127,19 @@ class Stratified(Adjuster):
         self.exchange = exchange
         self.treatment = treatment
         self.by = by
+        self.plain = plain
 
     def fit(self, table: pd.DataFrame, estimand: Estimand | None = None, *, rng: np.random.Generator) -> Self:
         super().fit(table, estimand, rng=rng)
         columns = self._columns(table)
-        self.wordings_ = wordings_of("stratified", table, columns.treatment, self.exchange)
+        self.wordings_ = {}
+        if not self.plain:
+            self.wordings_ = wordings_of("stratified", table, columns.treatment, self.exchange)
         require_overlap("stratified", table, columns)
         self.cells_ = cell_weights(table, columns, "stabilised", self.clip)
         self.overlap_ = overlap_report(table, columns, self.weights(table))
-        self.exchanges_ = several_styles(table, columns.treatment)
-        if not self.exchanges_ and not self.epochs:
+        self.exchanges_ = not self.plain and several_styles(table, columns.treatment)
+        if not self.exchanges_ and not self.epochs and not self.plain:
             raise ContractError(
                 f"stratified has nothing to do: epochs is 0, and no question was asked with several values of "
                 f"'{columns.treatment}'"
@@ -137,9 +156,10 @@ class Stratified(Adjuster):
         return dealt_batches(table, cell, size, np.random.default_rng([seed, epoch]))
 
     def stages(self) -> tuple[Stage, ...]:
-        exchange = Stage("exchange")
+        exchange = Stage("exchange", weighted=False)
         if not self.exchanges_:
-            return (Stage("weigh", trains=(AS_ASKED,), keep_best=True),)
+            # Plain, there is no earlier state worth keeping: a few heavy validation rows would seldom tell clearly.
+            return (Stage("weigh", trains=(AS_ASKED,), keep_best=not self.plain),)
         if not self.weighs_:
             return (exchange,)
         return (

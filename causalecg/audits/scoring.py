@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from adjusters.contract import Batch, Scorer, decide
+from adjusters.contract import Batch, HasAbstention, Scorer, decide
 from causalecg.audits.answer_parser import parse_answer
 from causalecg.audits.interventions import DEFAULT_SUITE, intervene, is_drawn
 from causalecg.audits.progress import bar
@@ -69,7 +69,7 @@ def score(
     Args:
         scorer: any callable of the contract; or one that gives a list of texts, one per item, which are parsed by
             :func:`causalecg.audits.answer_parser.parse_answer`. It is put into evaluation mode; its ``caching()`` is
-            used if it has one.
+            used if it has one, and so is its ``abstains(batch)``: what it declines is "abstained", whatever its scores.
         split: e.g. "test".
         run_id: name of the model among those of ``out``.
         interventions: canonical names; donors and wordings depend on ``seed`` and the name only.
@@ -248,8 +248,12 @@ class _Asking:
         with torch.no_grad():
             for positions in batches.in_order(self.batch_size):
                 batch = self._spoilt(batches(positions), part.iloc[positions], draw)
-                said = self.scorer(batch.to(self.device))
-                rows = _read(said, batch, part["item_id"].iloc[int(positions[0])])
+                here = batch.to(self.device)
+                said = self.scorer(here)
+                declined: list[bool] = (
+                    self.scorer.abstains(here).tolist() if isinstance(self.scorer, HasAbstention) else []
+                )
+                rows = _read(said, batch, part["item_id"].iloc[int(positions[0])], declined)
                 for at, (answer, status, text, values) in zip(positions, rows, strict=True):
                     order = part["candidate_order"].iloc[int(at)]
                     found["answer_given"][at], found["status"][at], found["text"][at] = answer, status, text
@@ -273,9 +277,13 @@ class _Asking:
 Said = tuple[list[str], str, str | None, np.ndarray | None]
 
 
-def _read(said: Any, batch: Batch, item: str) -> list[Said]:
+def _read(said: Any, batch: Batch, item: str, declined: Sequence[bool] = ()) -> list[Said]:
     """Per item: answers, status, text, and values of its candidates as they were asked. InputError for anything else
-    than scores or texts."""
+    than scores or texts.
+
+    Args:
+        declined: for scores, whether each item is answered by none of its candidates; empty: none is declined.
+    """
     if isinstance(said, (list, tuple)) and all(text is None or isinstance(text, str) for text in said):
         if len(said) != len(batch):
             raise InputError(f"the scorer gave {len(said)} texts for {len(batch)} items; it must give one each")
@@ -284,8 +292,8 @@ def _read(said: Any, batch: Batch, item: str) -> list[Said]:
     _check(said, batch.candidate_ids.shape, item)
     scores = said.float().cpu()
     values = [row[: len(names)] for row, names in zip(scores.numpy(), batch.candidates, strict=True)]
-    given = decide(scores, batch)
-    return [(answer, "answered", None, row) for answer, row in zip(given, values, strict=True)]
+    given = zip(decide(scores, batch), values, declined or [False] * len(batch), strict=True)
+    return [([], "abstained", None, row) if no else (answer, "answered", None, row) for answer, row, no in given]
 
 
 def _in_order(values: np.ndarray | None, order: Sequence[int] | None) -> np.ndarray | None:

@@ -176,7 +176,7 @@ class Loop:
 
     def _judge(self, stage: Stage) -> float:
         """Validation loss of the state as it is, remembered as the best where it is and one is wanted."""
-        each = self._validation_losses()
+        each = self._validation_losses(stage)
         loss = float(each.mean())
         self.at.losses.append(loss)
         wanted = bool(self.config.patience or stage.keep_best) and loss == min(self.at.losses)
@@ -298,9 +298,9 @@ class Loop:
         with self._whole():
             self.objective.begin(stage, *given)
 
-    def _validation_losses(self) -> Tensor:
+    def _validation_losses(self, stage: Stage) -> Tensor:
         with self._whole():
-            return validation_losses(self.objective, self.rows["validation"], self.accelerator.device)
+            return validation_losses(self.objective, self.rows["validation"], stage, self.accelerator.device)
 
     # ------------------------------------------------------------------ state
 

@@ -79,7 +79,7 @@ class Prepared:
         self.objective.begin(stage, *given)
         self._best = None
         if stage.keep_best and stage.split == "train":
-            each = self._validation_losses()
+            each = self._validation_losses(stage)
             self._best = copy.deepcopy(self.objective.state_dict()), each, float(each.mean())
         self.objective.train()
 
@@ -89,7 +89,7 @@ class Prepared:
         if self._best is None:
             return
         kept, began, lowest = self._best
-        each = self._validation_losses()
+        each = self._validation_losses(stage)
         if float(each.mean()) <= lowest and clearly_lower(began, each):
             kept, lowest = copy.deepcopy(self.objective.state_dict()), float(each.mean())
         self._best = kept, began, lowest
@@ -102,8 +102,8 @@ class Prepared:
             self.objective.load_state_dict(self._best[0])
         self._best = None
 
-    def _validation_losses(self) -> Tensor:
-        found = validation_losses(self.objective, self._rows["validation"], self._device)
+    def _validation_losses(self, stage: Stage) -> Tensor:
+        found = validation_losses(self.objective, self._rows["validation"], stage, self._device)
         self.objective.train()
         return found
 

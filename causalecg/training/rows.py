@@ -93,8 +93,9 @@ def _padded(scores: list[Tensor]) -> Tensor:
     return torch.cat([nn.functional.pad(s, (0, width - s.shape[1]), value=float("-inf")) for s in scores])
 
 
-def validation_losses(objective: Objective, rows: Rows, device: torch.device) -> Tensor:
-    """(rows,) float64 losses times weights of mean one, the same order at every call."""
+def validation_losses(objective: Objective, rows: Rows, stage: Stage, device: torch.device) -> Tensor:
+    """(rows,) float64 losses, times weights of mean one where the stage's loss is weighted; the same order at every
+    call."""
     losses, weights = [], []
     objective.eval()
     with torch.no_grad():
@@ -102,5 +103,7 @@ def validation_losses(objective: Objective, rows: Rows, device: torch.device) ->
             batch = batch.to(device)
             losses.append(objective.validation_loss(batch).double().cpu())
             weights.append(batch.columns.get("weight", torch.ones(len(batch))).double().cpu())
+    if not stage.weighted:
+        return torch.cat(losses)
     weight = torch.cat(weights)
     return torch.cat(losses) * weight / weight.mean()

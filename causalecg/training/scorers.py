@@ -8,9 +8,10 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from adjusters.contract import Adjuster, Batch, NewScorer, Objective, Scorer, Variant
+from adjusters.contract import Adjuster, Batch, HasAbstention, NewScorer, Objective, Scorer, Variant
 from causalecg.errors import InputError
 from causalecg.models.answering import writing
 from causalecg.training.arms import Arm
@@ -92,6 +93,12 @@ class TrainedScorer(nn.Module):
         """Of an ECG that the scorer reads; ``None`` where it does not say."""
         found: int | None = getattr(self.objective.scorer, "leads", None)
         return found
+
+    def abstains(self, batch: Batch) -> Tensor:
+        """(batch,) bool: the arm would rather give none of the candidates, as those trained to abstain may."""
+        if isinstance(self.objective, HasAbstention):
+            return self.objective.abstains(self.arm.see(batch))
+        return torch.zeros(len(batch), dtype=torch.bool, device=batch.rows.device)
 
     def generate(self, batch: Batch, *, max_new_tokens: int = 32) -> list[str]:
         """Texts by the arm's model. InputError for an arm whose prediction is not its model's alone, and for a model

@@ -24,6 +24,7 @@ CASES = [
     pytest.param("question_randomised", {"fine_tuning": "frozen"}, marks=pytest.mark.slow),
     pytest.param("question_randomised", {"fine_tuning": "weighted"}, marks=pytest.mark.slow),
     ("stratified", {"epochs": 0}),
+    ("stratified", {"plain": True}),
     pytest.param("stratified", {"exchange": "style"}, marks=pytest.mark.slow),
     pytest.param("group_dro", {"balanced": False, "memory": 0.9, "adjustment": 1.0}, marks=pytest.mark.slow),
     pytest.param("group_weights", {"groups": "answer-style-topic", "scheme": "independent"}, marks=pytest.mark.slow),
@@ -31,6 +32,7 @@ CASES = [
     pytest.param("last_layer_refit", {"balanced_by": "draws"}, marks=pytest.mark.slow),
     pytest.param("last_layer_refit", {"refit": "answer_head", "balanced_by": "weights"}, marks=pytest.mark.slow),
     pytest.param("ecg_swap", {"answer": "any"}, marks=pytest.mark.slow),
+    pytest.param("ecg_swap", {"answer": "other"}, marks=pytest.mark.slow),
     pytest.param("ecg_swap", {"answer": "same", "copies": 2, "within": "severity"}, marks=pytest.mark.slow),
     pytest.param("twins", {"twin": "copy", "unpaired": True}, marks=pytest.mark.slow),
     pytest.param("modality_dropout", {"drop": "nothing"}, marks=pytest.mark.slow),
@@ -151,6 +153,13 @@ class NeedsButDoesNotMiss(Base):
 
     def require(self, table, estimand) -> None:
         pass
+
+
+class ReadsWhatItDoesNotName(Base):
+    card = Card(summary="x", uses=("rewrite",))
+
+    def rewrite(self, table, *, rng):
+        return table.assign(wording_id=table["wording_id"].str.upper())
 
 
 class Careless(Base):
@@ -418,6 +427,7 @@ BROKEN = [
     (Renames, {}, "does not store its option 'strength'"), (LearnsWhenMade, {}, "before fit: share_"),
     (NoSelf, {}, "does not return self"), (Mutates, {}, "changes the caller's table"),
     (ChangesAnOption, {}, "fit changes its options"), (Forgets, {}, "without a trailing underscore: _share"),
+    (ReadsWhatItDoesNotName, {}, "meets the missing column 'wording_id' with KeyError"),
     (NeedsButDoesNotMiss, {}, "does not miss the column"), (MeetsTheMissingColumnLate, {}, "meets the missing column"),
     (Careless, {}, "accepts an estimand"),
     (MeanTwo, {}, "mean 2, not one"), (ByPosition, {}, "depend on the row order"), (Short, {}, "weights for 400 rows"),

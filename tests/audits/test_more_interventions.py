@@ -165,6 +165,27 @@ def test_generated_text_is_parsed(cohort: Cohort, tmp_path) -> None:
         scored(cohort, tmp_path / "t", lambda batch: ["yes"])
 
 
+class Declines(Sees):
+    """Says that it cannot tell wherever there is no ECG."""
+
+    def abstains(self, batch):
+        return ~batch.ecg_present.any(1)
+
+
+def test_a_scorer_that_declines_is_recorded_as_abstaining_beside_its_likelihoods(cohort: Cohort, tmp_path) -> None:
+    names = ("intact", "no_ecg")
+    scores = scored(cohort, tmp_path / "s", Declines(), interventions=names)
+    plain = scored(cohort, tmp_path / "p", Sees(), interventions=names).scores
+    table = scores.scores
+    blind = table["intervention"] == "no_ecg"
+    assert set(table.loc[blind, "status"]) == {"abstained"} and set(table.loc[~blind, "status"]) == {"answered"}
+    assert all(len(given) == 0 for given in table.loc[blind, "answer_given"])
+    assert np.array_equal(np.stack(table["log_likelihood"]), np.stack(plain["log_likelihood"]))
+    (audit,) = run_suite(scores, "mirage", replicates=100)
+    rate = next(row for row in audit.table.to_dict("records") if "mirage rate" in str(row))
+    assert 0.0 in rate.values()
+
+
 def test_an_answer_that_the_prompt_gives_away_is_found(cohort: Cohort, tmp_path) -> None:
     """Sex goes with the answer in four items of five, and the scorer goes by the sex, or says no."""
     rng = np.random.default_rng(0)

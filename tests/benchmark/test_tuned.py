@@ -34,4 +34,11 @@ def test_what_was_tuned_is_a_candidate_of_the_script() -> None:
 
 def test_what_an_arm_was_tuned_by() -> None:
     assert tuning_of(arm_of("ecg_swap")) == tuning_of(f"placebo:{arm_of('ecg_swap')}") == "no S"
-    assert tuning_of("ecg_swap?copies=3") == tuning_of("rebias") == "no tuning"
+    assert tuning_of("ecg_swap?copies=3") == tuning_of("rebias?strength=1.0") == "no tuning"
+    assert tuning_of("hybrid?exchange=0.0") == "no tuning"
+    assert tuning_of("hybrid?exchange=0.5") == "no S"
+
+
+def test_a_default_that_was_set_on_test_patients_says_so() -> None:
+    for arm in ("hybrid", "placebo:hybrid", "hybrid?misclassification=0", "rebias", "rebias?dependence=hsic"):
+        assert tuning_of(arm) == "oracle"

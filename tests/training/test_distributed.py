@@ -20,7 +20,15 @@ from causalecg.training.stages import train_stages
 
 PROCESSORS = Path(__file__).parents[2] / "examples" / "configs" / "accelerate" / "two_processes_cpu.yaml"
 #: Port 0: one that is free.
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(PROCESSORS), "--main_process_port", "0"]
+LAUNCH = [
+    sys.executable,
+    "-m",
+    "accelerate.commands.launch",
+    "--config_file",
+    str(PROCESSORS),
+    "--main_process_port",
+    "0",
+]
 
 #: An adjuster whose objective counts, after every step, what it was told of the batch.
 COUNTING = """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causalecg.benchmark.effective_rows import leaves_few
 from causalecg.benchmark.leaderboard.record import CellRecord, cell_path
 from causalecg.benchmark.regimes import REGIMES
 from causalecg.benchmark.regimes import regime as find_regime
@@ -71,7 +72,7 @@ def run_evidence_cell(plan: EvidencePlan, out: Path, regime: str, arm: str, seed
     parsed = EvidenceArm.parse(arm)
     card = adjuster_class(parsed.adjuster).card
     adjusts = "severity" in card.needs and not parsed.placebo
-    refused, training, items = "", {}, None
+    refused, training, items, weighting = "", {}, None, False
     verdict = certificate(law, plan.items, plan.valid, seed) if adjusts else ""
     torch.set_num_threads(1)
     if adjusts and not meant_to_be_adjusted(law) and verdict.startswith("not"):
@@ -82,6 +83,7 @@ def run_evidence_cell(plan: EvidencePlan, out: Path, regime: str, arm: str, seed
                 law, parsed, seed=seed, estimand=plan.estimand, items=plan.items, valid=plan.valid, fit=plan.fit
             )
             training = {**trained.to_dict(), "fit": plan.fit}
+            weighting = leaves_few(trained.effective, plan.items)
             items = measured(reader_of(trained.yes), _world(law, plan.test))
         except (ContractError, NoRows) as error:
             refused = str(error)
@@ -93,7 +95,7 @@ def run_evidence_cell(plan: EvidencePlan, out: Path, regime: str, arm: str, seed
         rho=find_regime(regime).require_rho(plan.rho if find_regime(regime).rho is None else None),
         tuning=tuning_of(arm),
         refused=refused,
-        weighting="weights" in card.uses,
+        weighting=weighting,
         truths=truths(law),
         training=training,
         certificate=verdict,

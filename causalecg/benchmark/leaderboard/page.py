@@ -77,7 +77,8 @@ def remarks(record: Mapping[str, Any]) -> list[str]:
     tunings = sorted({row["tuning"] for row in record["rows"]})
     lines.append(
         f"Tuning: {', '.join(tunings)} (no S: options chosen without the severity on validation patients of their own, "
-        "by benchmarks/tuning.py; no tuning: defaults, or as written)."
+        "by benchmarks/tuning.py; oracle: a default that was set after a look at test patients; no tuning: other "
+        "defaults, or as written)."
     )
     if record["seeds"] == 1:
         lines.append("One seed: intervals are over patients only and say nothing about another training run.")

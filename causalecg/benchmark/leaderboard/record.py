@@ -52,7 +52,8 @@ class CellRecord:
         rho: of the regime; ``None`` where the cohort has none.
         tuning: what options were chosen by.
         refused: why the adjuster refused, one sentence; empty where it was trained.
-        weighting: whether the arm weights rows, so that it is also held against the oracle of as many effective rows.
+        weighting: whether it was trained with weights that leave fewer than half of the rows effective, so that it is
+            also held against the oracle of as few.
         truths: name -> what is exactly true of the law; empty where that is not known.
         training: how training went.
         certificate: verdict on the training rows; empty where none was made.

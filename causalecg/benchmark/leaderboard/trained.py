@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causalecg.benchmark.effective_rows import effective_rows, leaves_few
 from causalecg.benchmark.leaderboard.evidence import POSITIVITY, meant_to_be_adjusted
 from causalecg.benchmark.leaderboard.record import CellRecord, Tier, cell_path
 from causalecg.benchmark.leaderboard.run import Grid, checked_grid, claim, written
@@ -154,7 +155,8 @@ def _compared(
     cohort = Cohort.open(folder)
     parsed = {name: Arm.parse(name) for name in grid.arms}
     verdict = _certified(cohort, config, law)
-    refused = {name: _refusal(cohort, arm, config, law, verdict) for name, arm in parsed.items()}
+    prepared = {name: _prepared(cohort, arm, config, law, verdict) for name, arm in parsed.items()}
+    refused = {name: refusal for name, (refusal, _) in prepared.items()}
     trained = [name for name in grid.arms if not refused[name]]
     comparison = out / "runs" / regime
     if trained:
@@ -177,7 +179,7 @@ def _compared(
                 "rho": (cohort.meta.get("confounding") or {}).get("rho"),
                 "tuning": tuning_of(name),
                 "refused": refused[name],
-                "weighting": "weights" in card.uses,
+                "weighting": prepared[name][1],
                 "truths": {} if law is None else truths(law),
                 "certificate": verdict if adjusts else "",
             }
@@ -189,21 +191,23 @@ def _compared(
             CellRecord(**about).write(path)
 
 
-def _refusal(cohort: Cohort, arm: Arm, config: RunConfig, law: Law | None, verdict: str) -> str:
-    """Why an arm cannot be trained, one sentence; empty where it can."""
+def _prepared(cohort: Cohort, arm: Arm, config: RunConfig, law: Law | None, verdict: str) -> tuple[str, bool]:
+    """Why an arm cannot be trained, one sentence, empty where it can; and whether its weights leave few rows."""
     from adjusters.contract import ContractError
     from adjusters.registry import adjuster_class
-    from causalecg.training.run import check_arm
+    from causalecg.training.fitted import fit_arm
     from structural_models.errors import NotIdentified
 
     adjusts = "severity" in adjuster_class(arm.adjuster).card.needs and not arm.placebo
     if adjusts and law is not None and not meant_to_be_adjusted(law) and verdict.startswith("not"):
-        return f"certificate: {verdict}"
+        return f"certificate: {verdict}", False
     try:
-        check_arm(cohort, arm, config)
+        fitted = fit_arm(cohort, arm, config, np.random.SeedSequence(0))
     except (ContractError, NotIdentified) as error:
-        return str(error)
-    return ""
+        return str(error), False
+    weights = fitted.train.table.get("weight")
+    effective = effective_rows(fitted.adjuster, None if weights is None else weights.to_numpy())
+    return "", leaves_few(effective, len(cohort.split(arm.splits[0])))
 
 
 def _certified(cohort: Cohort, config: RunConfig, law: Law | None) -> str:

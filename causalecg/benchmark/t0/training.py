@@ -25,6 +25,7 @@ from adjusters.contract import Adjuster, Batch, LossTerms, Objective, Stage, cle
 from adjusters.reference_loop import columns_of, epoch_batches, validation_losses, variants, wanted, weighted
 from adjusters.registry import adjuster_class, option_names
 from causalecg.benchmark import exact
+from causalecg.benchmark.effective_rows import effective_rows
 from causalecg.benchmark.law import Law, World
 from causalecg.benchmark.t0.arms import ESS_ORACLE, EvidenceArm
 from causalecg.benchmark.t0.scorer import EvidenceScorer, Fit
@@ -75,12 +76,14 @@ class Trained:
         objective: predicts.
         stages: how each went.
         rows: how many it learned from.
+        effective: how many of them its weights left; ``None`` where it was trained without.
     """
 
     arm: EvidenceArm
     objective: Objective
     stages: tuple[StageRecord, ...]
     rows: int
+    effective: float | None
 
     @torch.no_grad()
     def yes(self, batch: Batch) -> np.ndarray:
@@ -89,7 +92,8 @@ class Trained:
         return torch.softmax(scores.masked_fill(batch.padding, float("-inf")), dim=1)[:, 0].numpy()
 
     def to_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "stages": [{**asdict(s), "converged": s.converged} for s in self.stages]}
+        stages = [{**asdict(s), "converged": s.converged} for s in self.stages]
+        return {"rows": self.rows, "effective_rows": self.effective, "stages": stages}
 
 
 def training_world(law: Law, items: int, valid: int, seed: int) -> World:
@@ -158,7 +162,9 @@ def train(
         torch.manual_seed(seed)
         objective = found.attach(make_scorer(), new_scorer=variants(make_scorer), rng=attach_rng).double()
         records = _Stages(objective, found, tables, make_batch, seed).run()
-    return Trained(arm, objective.eval(), records, len(learned))
+    weights = tables["train"].get("weight")
+    effective = effective_rows(found, None if weights is None else weights.to_numpy())
+    return Trained(arm, objective.eval(), records, len(learned), effective)
 
 
 def severity_words(arm: Arm, levels: int) -> tuple[str, ...]:
@@ -296,7 +302,7 @@ class _Kept:
     """The state of the lowest validation loss, where that is clearly lower than the one the stage began with."""
 
     def __init__(self, stages: _Stages, stage: Stage) -> None:
-        self.stages = stages
+        self.stages, self.stage = stages, stage
         self.began = self._losses()
         self.lowest = float(self.began.mean())
         self.state = copy.deepcopy(stages.objective.state_dict())
@@ -312,4 +318,6 @@ class _Kept:
     def _losses(self) -> Tensor:
         self.stages.objective.eval()
         table = self.stages.tables["validation"]
-        return validation_losses(self.stages.objective, table, self.stages.adjuster, self.stages.make_batch)
+        return validation_losses(
+            self.stages.objective, table, self.stages.adjuster, self.stages.make_batch, weighted=self.stage.weighted
+        )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from adjusters.data_side.canonical_text import CanonicalText
 from adjusters.data_side.wordings import NearestWording, most_frequent
 from adjusters.reference_loop import drive, variants
 from adjusters.registry import adjuster
-from adjusters.toy import ToyScorer, accuracy, toy_cohort
+from adjusters.toy import ESTIMAND, ToyScorer, accuracy, toy_cohort
 
 KNOWN = [
     "Does this ECG show ST elevation?", "Quick: is there ST  elevation?", "Is a T wave inversion present?",
@@ -49,6 +51,15 @@ def test_the_most_frequent_wording_by_hand() -> None:
     # "z" is asked once in each group and stays with the first; ties go to the first text in order.
     assert found == {"u": "u", "v": "u", "x": "y", "y": "y", "z": "y"}
     assert shared == ["z"]
+
+
+def test_the_placebo_keeps_the_treatment_whatever_its_column_is_called() -> None:
+    table = toy_cohort(train=60, valid=2, test=2).split("train").rename(columns={"style": "manner"})
+    renamed = replace(ESTIMAND, treatment="manner", roles={**ESTIMAND.roles, "treatment": "manner"})
+    ours = CanonicalText(per="style").fit(table, renamed, rng=rng())
+    rewritten = ours.rewrite(table, rng=rng())
+    assert rewritten.groupby("manner")["question"].nunique().tolist() == [1, 1]
+    assert rewritten["question"].nunique() == 2
 
 
 def attached(ours: CanonicalText, scorer=None):

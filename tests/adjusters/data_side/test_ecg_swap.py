@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,41 +36,70 @@ def several_answers(n: int = 60, kind: str = "one") -> pd.DataFrame:
     )  # fmt: skip
 
 
-def check_parity(table: pd.DataFrame, equation) -> None:
+def check_parity(table: pd.DataFrame, equation, how: str = "opposite", within: str | None = None) -> None:
     """Weights of the rows, each item's donors, and the law of answers that follows, against plain loops."""
     plain = equation("ecg_swap")
+    question, answer = list(table["question_id"]), [frozenset(names) for names in table["answer"]]
+    level = [""] * len(table) if within is None else list(table[within])
+    ours = EcgSwap(copies=3, answer=how, within=within).fit(table, rng=rng())  # type: ignore[arg-type]
+    rows = ours.rewrite(table, rng=rng())
+    asker = rows["item_id"].str.split("~").str[0]
+    kept = asker == rows["item_id"]
+    own, given = (rows[at].groupby(asker[at])[WEIGHT].sum() for at in (kept, ~kept))
+    pools, number = ecg_swap.donors(table, how, within)  # type: ignore[arg-type]
+    for i in range(len(table)):
+        wanted = plain.weight_of_own(question, level, answer, i, how)
+        assert own.get(f"i{i}", 0.0) == pytest.approx(wanted, abs=1e-6)
+        assert given.get(f"i{i}", 0.0) == pytest.approx(1 - wanted, abs=1e-6)
+        donors = plain.donors(question, level, answer, i, how)
+        assert [j for j in pools[i].tolist() if j != i] == donors and number[i] == len(donors)
+    # Of the rows that were made, each donor is one of the asker's, and its answer weighs as the cell's does.
+    told = ours.weights(rows) / rows[WEIGHT].to_numpy()
+    cells = plain.cell_weights(question, level, answer) if within is not None else {}
+    place = {item: i for i, item in enumerate(table["item_id"])}
+    at = table.set_index(table["ecg_ids"].str[0])["item_id"].map(place)
+    factor = [cells.get((question[j], level[j], answer[j]), 1.0) for j in at[rows["ecg_ids"].str[0]]]
+    np.testing.assert_allclose(told / told.mean(), np.array(factor) / np.mean(factor), atol=1e-6)
+    for i, j in zip(asker[~kept].map(place), at[rows.loc[~kept, "ecg_ids"].str[0]], strict=True):
+        assert j in plain.donors(question, level, answer, i, how)
+
+
+CASES = [(kind, how, None) for kind in ("one", "set") for how in ("opposite", "other", "any", "same")]
+
+
+@pytest.mark.parametrize(("kind", "how", "within"), [*CASES, ("one", "opposite", "finding"), ("set", "any", "finding")])
+def test_weights_and_donors_are_those_of_the_equation(kind: str, how: str, within: str | None, equation) -> None:
+    check_parity(several_answers(kind=kind), equation, how, within)
+
+
+@pytest.mark.parametrize(("kind", "how"), [("one", "opposite"), ("one", "other"), ("set", "other")])
+def test_a_wording_comes_with_each_answer_as_often_as_its_question_does(kind: str, how: str, equation) -> None:
+    plain, table = equation("ecg_swap"), several_answers(kind=kind)
     question, style = list(table["question_id"]), list(table["style"])
     answer = [frozenset(names) for names in table["answer"]]
-    ours = EcgSwap(copies=3).fit(table, rng=rng())
-    rows = ours.rewrite(table, rng=rng())
-    own = rows[WEIGHT].to_numpy()[: len(table)]
-    wanted = [plain.weight_of_own(question, answer, i) for i in range(len(table))]
-    np.testing.assert_allclose(own, wanted, atol=1e-6)
-    by_asker = rows.iloc[len(table) :].groupby(rows["item_id"].str.split("~").str[0])[WEIGHT].sum()
-    for i in range(len(table)):
-        assert by_asker.get(f"i{i}", 0.0) == pytest.approx(1 - wanted[i], abs=1e-6)
-    pools, number = ecg_swap.donors(table, "opposite", None)
-    law: dict[tuple, float] = {}
-    for i in range(len(table)):
-        assert len(pools[i]) == number[i]
-        parts = [(answer[i], own[i]), *((answer[j], (1 - own[i]) / number[i]) for j in pools[i])]
-        for a, weight in parts:
-            key = question[i], style[i], a
-            law[key] = law.get(key, 0.0) + weight
-    expected = plain.expected_law(question, style, answer)
-    assert law.keys() == expected.keys()
-    for key, value in expected.items():
-        assert law[key] == pytest.approx(value, abs=1e-6)
-    if table["kind"].iloc[0] == "one":
-        shares = plain.shares(question, answer)
-        for (q, f, a), value in expected.items():
-            rows_of_style = sum(x == q and y == f for x, y in zip(question, style, strict=True))
-            assert value / rows_of_style == pytest.approx(shares[q, a], abs=1e-9)
+    shares = plain.shares(question, answer)
+    for (q, f, a), value in plain.expected_law(question, style, answer, how).items():
+        rows = sum(x == q and y == f for x, y in zip(question, style, strict=True))
+        assert value / rows == pytest.approx(shares[q, a], abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["one", "set"])
-def test_weights_donors_and_law_are_those_of_the_equation(kind: str, equation) -> None:
-    check_parity(several_answers(kind=kind), equation)
+def test_opposite_donors_do_not_give_that_law_for_sets_that_overlap(equation) -> None:
+    """{a}, {b} and {a, b} at .8, .1, .1 in one style and .1, .1, .8 in the other: who is asked about both finds no
+    donor that has neither."""
+    a, b = frozenset("a"), frozenset("b")
+    answer = [*[a] * 8, b, a | b, a, b, *[a | b] * 8]
+    style, question = ["u"] * 10 + ["p"] * 10, ["q"] * 20
+    for how, both in (("opposite", (0.1, 0.8)), ("other", (0.45, 0.45))):
+        law = equation("ecg_swap").expected_law(question, style, answer, how)
+        assert (law["q", "u", a | b] / 10, law["q", "p", a | b] / 10) == pytest.approx(both, abs=1e-9)
+
+
+def test_a_treatment_of_another_name_goes_with_the_words() -> None:
+    table = toy_cohort(train=200, valid=2, test=2, seed=2).split("train").rename(columns={"style": "manner"})
+    renamed = replace(ESTIMAND, treatment="manner", roles={**ESTIMAND.roles, "treatment": "manner"})
+    rows = EcgSwap().fit(table, renamed, rng=rng()).rewrite(table, rng=rng())
+    manner_of = dict(zip(table["question"], table["manner"], strict=True))
+    assert (rows["question"].map(manner_of) == rows["manner"]).all()
 
 
 def test_the_parity_check_sees_a_mutation(equation, monkeypatch) -> None:
@@ -152,7 +183,7 @@ def test_rows_without_a_donor_stay_and_are_counted() -> None:
     [
         ({"copies": 0}, "whole number, at least 1"),
         ({"copies": 1.5}, "whole number"),
-        ({"answer": "other"}, "opposite, any or same, not 'other'"),
+        ({"answer": "none"}, "opposite, other, any, same, not 'none'"),
     ],
 )
 def test_bad_options_are_refused(options: dict, says: str) -> None:

@@ -78,10 +78,36 @@ def test_it_abstains_without_an_ecg_and_only_then() -> None:
     with torch.no_grad():
         blind = done.objective(batch.without_ecg()).argmax(1)
         seeing = done.objective(batch).argmax(1)
+        own = toy.batch(toy.split("test_unbiased"), np.arange(len(table)))
+        assert torch.equal(done.objective.abstains(own), seeing == 2)
+        assert torch.equal(done.objective.abstains(own.without_ecg()), blind == 2)
     # Told apart by an input of zeros alone: all but a few.
     assert (blind == 2).double().mean() > 0.95
     assert (seeing == 2).double().mean() < 0.05
     assert accuracy(done.objective, toy, "test_unbiased") > 0.5
+
+
+@pytest.mark.parametrize("kind", ["one", "set"])
+def test_when_it_abstains_by_plain_loops(kind: str) -> None:
+    """Two and three candidates side by side; the abstention is the likeliest of all, or has positive log-odds."""
+    length = {"a": 0.3, "b": -0.4, "c": 1.1, "?": 0.0}
+
+    class ByText(torch.nn.Module):
+        def forward(self, batch):
+            scores = torch.full(batch.candidate_ids.shape, float("-inf"))
+            for i, names in enumerate(batch.candidates):
+                scores[i, : len(names)] = torch.tensor([length[n] + (n == "?") * (i - 2.0) for n in names])
+            return scores
+
+    toy = toy_cohort(train=6, valid=2, test=2)
+    table = toy.split("train").assign(candidates=[["a", "b"], ["a", "b", "c"]] * 3, answer=[["a"]] * 6, kind=kind)
+    batch = toy.batch(table, np.arange(6))
+    objective = ModalityDropout(answer="?").attach(ByText(), new_scorer=None, rng=rng())
+    wanted = [
+        i - 2.0 > (max(length[n] for n in names) if kind == "one" else 0.0)
+        for i, names in enumerate(table["candidates"])
+    ]
+    assert objective.abstains(batch).tolist() == wanted and len(set(wanted)) == 2
 
 
 @pytest.mark.parametrize(

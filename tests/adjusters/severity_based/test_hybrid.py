@@ -185,6 +185,37 @@ def test_it_survives_a_tenth_of_wrong_severities() -> None:
     assert hybrid > naive + 4 * np.sqrt(2) * 0.005, (oracle, naive, hybrid)
 
 
+def test_a_matrix_from_the_command_line(cohort) -> None:
+    from causalecg.training.arms import Arm
+
+    arm = Arm.parse("hybrid?misclassification=0.9,0.1,0.2,0.8")
+    assert str(arm) == "hybrid?misclassification=0.9,0.1,0.2,0.8"
+    ours = arm.make().fit(cohort.split("train"), ESTIMAND, rng=rng())
+    nested = Hybrid(misclassification=[[0.9, 0.1], [0.2, 0.8]]).fit(cohort.split("train"), ESTIMAND, rng=rng())
+    wanted = np.array([[0.9, 0.1], [0.2, 0.8]])
+    np.testing.assert_array_equal(ours.misclassification_table(), wanted)
+    np.testing.assert_array_equal(nested.misclassification_table(), wanted)
+
+
+def test_an_exchange_takes_its_share_of_a_true_effect() -> None:
+    """Nothing confounded, no errors: of the style's own effect of .2 the share 1 - exchange is left, within four
+    standard errors of a difference of shares of 1,000 rows each (.02, and its half)."""
+    from causalecg.benchmark.law import Law
+    from causalecg.benchmark.leaderboard.evidence import declared_estimand
+    from causalecg.benchmark.t0.arms import EvidenceArm
+    from causalecg.benchmark.t0.evaluation import measured, patients_to_test, reader_of
+    from causalecg.benchmark.t0.training import train
+
+    law, found = Law(p=0.9, q=0.5, style_effect=0.2), []
+    for exchange in (0, 0.5):
+        arm = EvidenceArm.parse(f"hybrid?exchange={exchange}")
+        trained = train(law, arm, seed=0, estimand=declared_estimand(), items=2000, fit="linear")
+        found.append(measured(reader_of(trained.yes), patients_to_test(law, 2000))["style_signed"].mean())
+    assert found[0] == pytest.approx(0.2, abs=4 * 0.02)
+    # Both of the same rows: what an exchange takes does not depend on their chance.
+    assert found[1] / found[0] == pytest.approx(0.5, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -192,6 +223,8 @@ def test_it_survives_a_tenth_of_wrong_severities() -> None:
         ({"misclassification": 1.0}, "must be a share in"),
         ({"misclassification": [[0.9, 0.1], [0.3, 0.3]]}, "sum to one"),
         ({"misclassification": [[1.0]]}, "2 x 2 table"),
+        ({"misclassification": [[0.9, 0.1], [1.0]]}, "2 x 2 table"),
+        ({"misclassification": [0.9, 0.1, 0.1]}, "its 4 numbers row by row"),
     ],
 )
 def test_refusals(cohort, options: dict, message: str) -> None:

@@ -78,6 +78,30 @@ def test_recovery_is_a_ratio_of_means_and_worst_is_the_smallest_lower_limit(tmp_
     assert arms["backdoor"]["no_harm"]["estimate"] == rows["R8", "backdoor"]["points"]["estimate"]
 
 
+@pytest.mark.parametrize(
+    ("arm", "weighting"),
+    [
+        ("ipw", True),
+        ("group_weights", True),
+        ("stratified?min_ess=0", True),
+        ("stratified?plain=true", True),
+        ("stratified", False),  # too few effective rows: its weights are not used
+        ("stratified?epochs=0", False),
+        ("question_randomised", False),
+        ("question_randomised?fine_tuning=weighted", True),
+        ("ecg_swap", False),  # weights of a half each
+        ("none", False),
+    ],
+)
+def test_weights_that_were_not_used_or_cost_no_rows_ask_for_no_matched_oracle(
+    tmp_path: Path, arm: str, weighting: bool
+) -> None:
+    plan = EvidencePlan(0.95, 1000, 200, 100, "linear", declared_estimand())
+    cell = CellRecord.read(run_evidence_cell(plan, tmp_path, "R1", arm, 0), items=False)
+    assert not cell.refused and cell.weighting == weighting
+    assert (cell.training["effective_rows"] is not None) == (weighting or arm == "ecg_swap")
+
+
 def test_no_ratio_of_a_small_gap_or_a_small_test(tmp_path: Path) -> None:
     board = _board(tmp_path / "a", {"none": 0.88, "oracle": 0.9, "backdoor": 0.89}, ("R1",))
     assert board["rows"][2]["recovery"] is None and "lower limit of the gap" in board["rows"][2]["recovery_note"]  # type: ignore[index]
