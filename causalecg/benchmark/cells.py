@@ -98,7 +98,7 @@ def run_cell(cell: Cell, plan: Plan) -> str:
         "template_ids": plan.config.template_ids,
         "progress": False,
     }
-    scorer = run.scorer()
+    scorer = run.scorer(trust_remote_code=plan.config.model.trust_remote_code)
     # Most splits are of the same ECGs.
     with scorer.caching():
         for split in plan.splits:

@@ -75,8 +75,15 @@ def register(app: typer.Typer) -> None:
         splits = [part.strip() for part in split.split(",") if part.strip()]
         if not splits:
             raise InputError("--split names no split; give e.g. --split test,test_unbiased")
-        for part in splits:
-            rows_of(opened, part, environment=found.environment, template_ids=found.template_ids)
+        tables = [
+            rows_of(opened, part, environment=found.environment, template_ids=found.template_ids) for part in splits
+        ]
+        if free_text is not None and any((table["kind"] == "set").any() for table in tables):
+            typer.echo(
+                "note: questions with a set of answers (kind 'set') are among these items; training on them teaches a "
+                "run of this package which candidates to choose, and not to write them (docs/models.md)",
+                err=True,
+            )
         for part in splits:
             score_(
                 scorer,

@@ -56,15 +56,23 @@ def answer(
         question: as it is put.
         candidates: what it may answer: decoding is confined to them, exactly, by the likelihood of each. ``None`` = it
             writes freely, the likeliest token at a time.
-        several: each candidate is judged for itself, and any number of them may be given ("set" questions).
+        several: each candidate is judged for itself, and any number of them may be given: by a head that questions
+            with sets of answers (kind "set") train, and nothing else does.
         max_new_tokens: of a free text.
 
-    Raises InputError for ECGs of another shape or with gaps, repeated candidates, or a model that cannot write.
+    Raises InputError for ECGs of another shape or with gaps, candidates that are none or repeated, a model that cannot
+    write, and ``several`` of a run that learned from no set.
     """
-    shown = _shown(ecgs)
-    names = tuple(candidates or ())
-    if candidates is not None and (not names or len(set(names)) < len(names)):
-        raise InputError(f"an answer is chosen among distinct candidates, not {', '.join(names) or 'none'}")
+    shown = _shown(ecgs, getattr(model, "leads", None))
+    names = _names(candidates)
+    if candidates is None and max_new_tokens < 1:
+        raise InputError(f"max_new_tokens is the length of a text, 1 or more, not {max_new_tokens}")
+    learned = getattr(model, "kinds", None)
+    if several and learned is not None and "set" not in learned:
+        raise InputError(
+            "the run learned from no question with a set of answers (kind 'set'), so what judges several candidates is "
+            "as it was drawn; leave several out, or train on such questions"
+        )
     present = torch.tensor([[i < len(shown) for i in range(2)]])
     ecg = torch.zeros(1, 2, *(shown.shape[1:] if len(shown) else (1, 1)))
     ecg[0, : len(shown)] = torch.from_numpy(shown)
@@ -94,16 +102,32 @@ def answer(
     return Answer(", ".join(given), given, dict(zip(names, chances, strict=True)))
 
 
-def _shown(ecgs: np.ndarray | None) -> np.ndarray:
-    """(0 to 2, leads, samples) float32."""
+def _names(candidates: Sequence[str] | None) -> tuple[str, ...]:
+    if candidates is None:
+        return ()
+    if isinstance(candidates, str):
+        raise InputError(f"candidates are a list of answers, e.g. ['yes', 'no'], not the text '{candidates}'")
+    names = tuple(candidates)
+    if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name.strip() for name in names):
+        raise InputError(f"an answer is chosen among distinct candidates, not {', '.join(map(repr, names)) or 'none'}")
+    return names
+
+
+def _shown(ecgs: np.ndarray | None, leads: int | None) -> np.ndarray:
+    """(0 to 2, leads, samples) float32; of so many leads where it is known."""
     if ecgs is None:
         return np.zeros((0, 1, 1), dtype=np.float32)
-    array = np.asarray(ecgs, dtype=np.float32)
-    array = array[None] if array.ndim == 2 else array
-    if array.ndim != 3 or not 1 <= len(array) <= 2 or not array.size:
+    try:
+        array = np.asarray(ecgs, dtype=np.float32)
+    except (ValueError, TypeError) as error:
         raise InputError(
-            f"ecgs have the shape (leads, samples), or (2, leads, samples) for two, not {np.asarray(ecgs).shape}"
-        )
+            "ecgs are one array of numbers in mV; two ECGs in it have the same leads and number of samples"
+        ) from error
+    given = array.shape
+    array = array[None] if array.ndim == 2 else array
+    of_leads = "leads" if leads is None else str(leads)
+    if array.ndim != 3 or not 1 <= len(array) <= 2 or not array.size or leads not in (None, array.shape[1]):
+        raise InputError(f"ecgs have the shape ({of_leads}, samples), or (2, {of_leads}, samples) for two, not {given}")
     if not np.isfinite(array).all():
         raise InputError("ecgs hold samples that are no numbers; fill their gaps, or leave the record out")
     return array
@@ -126,6 +150,8 @@ class FreeText(nn.Module):
 
     def __init__(self, model: Scorer, max_new_tokens: int) -> None:
         super().__init__()
+        if max_new_tokens < 1:
+            raise InputError(f"max_new_tokens is the length of a text, 1 or more, not {max_new_tokens}")
         self.model, self.max_new_tokens = writing(model), max_new_tokens
 
     def forward(self, batch: Batch) -> list[str]:

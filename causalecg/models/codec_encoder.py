@@ -8,12 +8,17 @@ the mean over tokens loses nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from causalecg.errors import InputError
 
 RATE_HZ, SECONDS = 500, 10
+#: Sampling rate of the ECGs, unless another is given.
+USUAL_RATE_HZ = 100
 WIDTH, HEADS, INNER, LAYERS = 128, 4, 256, 4
 #: Samples that become one state, and how many states positions are known of.
 PATCH, PLACES = 10, 512
@@ -55,11 +60,11 @@ class CodecEncoder(nn.Module):
 
     Args:
         leads: number of input leads.
-        rate_hz: sampling rate of the ECGs, which last 10 s or longer; what is longer is cut.
+        rate_hz: sampling rate of the ECGs, which last 10 s.
         read: positions of the leads that the codec reads, the first being 1: II, V1 and V6 of the standard order.
     """
 
-    def __init__(self, leads: int, *, rate_hz: int = 100, read: tuple[int, ...] = (2, 7, 12)) -> None:
+    def __init__(self, leads: int, *, rate_hz: int = USUAL_RATE_HZ, read: tuple[int, ...] = (2, 7, 12)) -> None:
         super().__init__()
         read = tuple(read)
         if len(set(read)) < len(read) or max(read) > leads:
@@ -68,6 +73,21 @@ class CodecEncoder(nn.Module):
         self.dim = len(read) * 2 * WIDTH + leads * len(QUANTILES)
         self.tokens = len(read) + 1
         self.codec = Codec()
+
+    @staticmethod
+    def require_signals(options: Mapping[str, Any], *, rate_hz: float, samples: int) -> None:
+        """InputError where an encoder with these options is none for ECGs of this rate and length."""
+        own = options.get("rate_hz", USUAL_RATE_HZ)
+        if own != rate_hz:
+            raise InputError(
+                f"encoder openecg reads ECGs at rate_hz = {own}, and the cohort's are sampled at {rate_hz:g} Hz; write "
+                f"encoder_options.rate_hz = {rate_hz:g} in the table [model]"
+            )
+        if samples != SECONDS * rate_hz:
+            raise InputError(
+                f"encoder openecg reads {SECONDS} s, and the cohort's ECGs last {samples / rate_hz:g} s; make a cohort "
+                f"of ECGs of {SECONDS} s, or name another encoder"
+            )
 
     def load_fetched(self) -> None:
         """Take the weights that were fetched. InputError where they were not."""
@@ -78,14 +98,14 @@ class CodecEncoder(nn.Module):
         self.codec.load_state_dict(load_file(fetched("openecg") / "codec.safetensors"))
 
     def forward(self, ecg: Tensor) -> Tensor:
-        """(n, leads, samples) mV -> (n, leads read + 1, dim). InputError: shorter than 10 s at the rate given."""
+        """(n, leads, samples) mV -> (n, leads read + 1, dim). InputError: not 10 s at the rate given."""
         samples = SECONDS * self.rate_hz
-        if ecg.shape[-1] < samples:
+        if ecg.shape[-1] != samples:
             raise InputError(
                 f"encoder openecg reads {SECONDS} s, and {ecg.shape[-1]} samples at rate_hz = {self.rate_hz} are "
-                f"{ecg.shape[-1] / self.rate_hz:g} s; give the cohort's rate in encoder_options"
+                f"{ecg.shape[-1] / self.rate_hz:g} s; give ECGs of {samples} samples, or their rate in "
+                "encoder_options.rate_hz"
             )
-        ecg = ecg[..., :samples]
         n, chosen = len(ecg), [place - 1 for place in self.read]
         # To the microvolt, as records are stored: a flat stretch is one rank, and not the order of rounding errors.
         resampled = at_rate(ecg[:, chosen].flatten(0, 1), self.rate_hz, RATE_HZ).mul(1000).round()

@@ -81,6 +81,12 @@ class EncoderProjectorLLM(nn.Module):
     def _embedding(self) -> nn.Embedding:
         return self.language_model.get_input_embeddings()  # type: ignore[operator]
 
+    @property
+    def leads(self) -> int | None:
+        """Of an ECG that it reads; ``None`` where the encoder does not say."""
+        found: int | None = getattr(self.encoder, "leads", None)
+        return found
+
     def train(self, mode: bool = True) -> EncoderProjectorLLM:
         """As of any module; a part of which nothing is trained stays in evaluation mode."""
         super().train(mode)
@@ -210,8 +216,9 @@ class EncoderProjectorLLM(nn.Module):
         wanted = [(row, *middle) for row, middle in zip(numbers, middles, strict=True)]
         first = {key: i for i, key in reversed(list(enumerate(wanted))) if key not in memory}
         if first:
-            new = self.encoder(signals[present[torch.as_tensor(list(first.values()), device=present.device)]])
-            for key, tokens in zip(first, new, strict=True):
+            new = signals[present[torch.as_tensor(list(first.values()), device=present.device)]]
+            encoded = torch.cat([self.encoder(new[group]) for group in self._groups(self.encoder, len(new))])
+            for key, tokens in zip(first, encoded, strict=True):
                 memory.put(key, (tokens.clone(),))
         found = torch.stack([memory[key][0] for key in wanted])
         for key in first:
@@ -219,6 +226,14 @@ class EncoderProjectorLLM(nn.Module):
                 memory.drop(key)
         memory.shrink()
         return self._projected(found)
+
+    def _groups(self, part: nn.Module, new: int) -> list[slice]:
+        """Which inputs a part is given together, to be kept. In training a frozen part's stay from step to step, and
+        are given one by one: together they would be rounded by which others are new, and a run that goes on after an
+        interruption, with nothing kept, would end with other bytes."""
+        if self._scoring or not is_frozen(part):
+            return [slice(0, new)]
+        return [slice(i, i + 1) for i in range(new)]
 
     def _keeps(self, part: nn.Module) -> bool:
         return self._scoring or is_frozen(part)
@@ -278,11 +293,11 @@ class EncoderProjectorLLM(nn.Module):
         memory = self._asked
         memory.open(self.language_model)
         new = [text for text in distinct if text not in memory]
-        if new:
+        for group in self._groups(self.language_model, len(new)) if new else []:
             with torch.no_grad():
-                lengths, hidden, layers = self._run_questions(new)
+                lengths, hidden, layers = self._run_questions(new[group])
             both = torch.stack([torch.stack(pair, dim=1) for pair in layers], dim=1)
-            for i, text in enumerate(new):
+            for i, text in enumerate(new[group]):
                 memory.put(text, (hidden[i].clone(), both[i, :, :, :, -int(lengths[i]) :].clone()))
         kept = [memory[text] for text in distinct]
         memory.shrink()

@@ -5,9 +5,9 @@ None of them normalises a record: ST level and voltage, in mV, are findings. Res
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,8 @@ class ResidualEncoder(nn.Module):
         self.out = nn.Linear(2 * widths[-1], dim)
 
     def forward(self, ecg: Tensor) -> Tensor:
+        if ecg.shape[-1] < self.stem.stride[0]:
+            raise InputError(f"an ECG of {ecg.shape[-1]} samples is shorter than the {self.stem.stride[0]} of one step")
         hidden = self.blocks(torch.relu(self.stem(ecg)))
         pooled = torch.cat([self.mean(hidden), self.maximum(hidden)], dim=1)
         return self.out(pooled.transpose(1, 2))
@@ -114,6 +116,12 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "patch_transformer": PatchTransformerEncoder,
     "openecg": CodecEncoder,
 }
+
+
+def require_signals(name: str, options: Mapping[str, Any], *, rate_hz: float, samples: int) -> None:
+    """InputError where an encoder with these options is none for ECGs of this rate and length."""
+    if (check := getattr(ENCODERS.get(name), "require_signals", None)) is not None:
+        check(options, rate_hz=rate_hz, samples=samples)
 
 
 def describe() -> dict[str, str]:

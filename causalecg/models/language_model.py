@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -55,19 +57,34 @@ def load_language_model(config: ModelConfig) -> tuple[nn.Module, Any]:
     dtype = getattr(torch, config.dtype)
     if not _may_be_hub_name(name) and not Path(name).is_dir():
         raise InputError(
-            f"language model '{name}' is neither 'embedded', nor a folder (from {Path.cwd()}), nor a name like "
-            "owner/model"
+            f"language model '{name}' is neither 'embedded', nor a folder (from {Path.cwd()}), nor a hub name"
         )
-    options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     try:
+        commit = None if Path(name).is_dir() else _commit_of(name, config.revision)
+        options: dict[str, Any] = {
+            "revision": commit or config.revision,
+            "trust_remote_code": config.trust_remote_code,
+        }
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
         model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=dtype, **options)
     except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].rstrip(".")
         if not Path(name).is_dir():
-            reason = f"there is no folder of this name in {Path.cwd()}, and as a hub name: {reason}"
+            near = get_close_matches(name, ("embedded", *LANGUAGE_MODELS), n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            reason = f"there is no folder of this name in {Path.cwd()}, and as a hub name: {reason}{hint}"
         raise InputError(f"language model '{name}' cannot be loaded: {reason}") from error
+    model.loaded_from = _identity(name, commit)
     return _adapted(model, config), tokenizer
+
+
+def _commit_of(name: str, revision: str | None) -> str | None:
+    """Commit that a hub model's revision stands for now; ``None`` where the hub says none. OSError where there is no
+    such model, or it can be had neither from the hub nor from what was downloaded before."""
+    from transformers.utils import cached_file
+
+    folder = Path(str(cached_file(name, "config.json", revision=revision))).parent.name
+    return folder if re.fullmatch("[0-9a-f]{40}", folder) else None
 
 
 def _adapted(model: Any, config: ModelConfig) -> Any:
@@ -136,17 +153,20 @@ def without_low_rank(parameter: str) -> str:
 
 
 def _may_be_hub_name(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    return name.count("/") <= 1 and not name.startswith((".", "/", "~"))
 
 
 def identity_of(name: str, model: Any) -> dict[str, str]:
     """What tells one state of a named language model from another: ``sha256`` of a folder's weights, configuration and
-    tokenizer, or the ``commit`` of a hub model; empty where the hub says none."""
-    name = located(name)
+    tokenizer, or the ``commit`` of a hub model, as they were when it was loaded; empty where the hub says none."""
+    found: dict[str, str] | None = getattr(model, "loaded_from", None)
+    return _identity(located(name), None) if found is None else found
+
+
+def _identity(name: str, commit: str | None) -> dict[str, str]:
     if Path(name).is_dir():
         return {"sha256": _sha256_of(Path(name))}
-    commit = getattr(model.config, "_commit_hash", None)
-    return {"commit": str(commit)} if commit else {}
+    return {"commit": commit} if commit else {}
 
 
 def _sha256_of(folder: Path) -> str:

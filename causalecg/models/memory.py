@@ -18,8 +18,8 @@ class Memory(Generic[V]):
     Args:
         megabytes: how much is kept.
 
-    It forgets everything as soon as the part's weights, running statistics, precision or device have changed. A copy of
-    it is empty.
+    It forgets everything as soon as the part's weights, running statistics, precision or device have changed, as far as
+    torch counts changes: those made through ``.data`` it does not. A copy of it is empty.
     """
 
     def __init__(self, megabytes: int) -> None:

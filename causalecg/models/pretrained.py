@@ -37,22 +37,28 @@ def build_model(config: ModelConfig, *, texts: Sequence[str], leads: int, seed: 
         seed: of every fresh weight; same seed, same bytes. Torch's global generator is left as it was.
 
     Raises:
-        InputError: an unknown part or option, or a language model that cannot be loaded.
+        InputError: an unknown part or option, a language model that cannot be loaded, weights of ``config.start`` that
+            are of something else, or an encoder that would be frozen as it was drawn.
     """
     start = None if config.start is None else _saved_folder(config.start)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if start is not None and _holds_language_model(start):
-            _require_same_language_model(config, start)
+            _require_same_name(config, start)
             language_model, tokenizer = untrained_language_model(start, config)
         elif config.language_model == "embedded":
             tokenizer = train_tokenizer([*texts, config.answer_cue], vocabulary=config.embedded.vocabulary)
             language_model = embedded_language_model(config.embedded, tokenizer)
         else:
-            language_model, tokenizer = load_language_model(config)
+            language_model, tokenizer = _named_language_model(config, {} if start is None else _base_of(config, start))
         model = _assemble(config, language_model, tokenizer, leads)
         if isinstance(model.encoder, FetchedEncoder):
             model.encoder.load_fetched()
+        elif start is None and not config.train_encoder:
+            raise InputError(
+                f"train_encoder = false would freeze encoder '{config.encoder}' with random weights; name what it is "
+                "pre-trained in (model.start), or leave train_encoder out"
+            )
         if start is not None:
             _begin_with(model, start)
         return model
@@ -103,6 +109,8 @@ def _begin_with(model: EncoderProjectorLLM, folder: Path) -> None:
     state = {called.get(without_low_rank(name), name): value for name, value in state.items()}
     its_own = any(_is_of_language_model(name) for name in state)
     updated = any(is_low_rank(name) for name in state)
+    if updated:
+        _require_same_scale(model.config, about, folder)
     model.keeps_language_model |= its_own
     for part in sorted({name.partition(".")[0] for name in state}):
         wanted = {name for name in own if name.partition(".")[0] == part}
@@ -139,16 +147,40 @@ def _read_saved(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _holds_language_model(folder: Path) -> bool:
-    """Whether a saved model brings its language model, rather than name one."""
-    return (folder / "language_model").is_dir()
+    """Whether a saved model brings its language model, rather than name one; an older one may lie beside it."""
+    return (folder / "language_model").is_dir() and "language_model" not in _read_saved(folder)[0]
 
 
-def _require_same_language_model(config: ModelConfig, folder: Path) -> None:
+def _require_same_name(config: ModelConfig, folder: Path) -> None:
+    """InputError where the language model that a folder brings began as another."""
     saved = _read_saved(folder)[0]["config"]["language_model"]
     if saved != config.language_model:
         raise InputError(
             f"model.start: {folder} holds a language model that began as '{saved}', not as '{config.language_model}'; "
             f'name model.language_model = "{saved}"'
+        )
+
+
+def _base_of(config: ModelConfig, folder: Path) -> dict[str, str]:
+    """What the language model must be that a folder's weights were learned beside: empty where a folder names none, or
+    the configuration another. InputError where low-rank updates would be of that other."""
+    about, state = _read_saved(folder)
+    its = about["config"]
+    if any(is_low_rank(name) for name in state):
+        _require_same_name(config, folder)
+    elif its["language_model"] != config.language_model or config.revision not in (None, its.get("revision")):
+        return {}
+    found: dict[str, str] = about.get("language_model", {})
+    return found
+
+
+def _require_same_scale(config: ModelConfig, saved: dict[str, Any], folder: Path) -> None:
+    """InputError where low-rank updates would weigh otherwise than when they were learned."""
+    its, own = (saved["config"].get("lora") or {}).get("alpha"), config.lora and config.lora.alpha
+    if its is not None and own is not None and its != own:
+        raise InputError(
+            f"model.start: {folder} holds low-rank updates of lora.alpha = {its:g}, which lora.alpha = {own:g} would "
+            f"scale otherwise; write lora.alpha = {its:g}"
         )
 
 
@@ -196,7 +228,9 @@ def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    named = not model.keeps_language_model
+    # Whoever trains it in a loop of their own may not have said so in the configuration.
+    learned = any(p.requires_grad for n, p in model.named_parameters() if _is_of_language_model(n))
+    named = not (model.keeps_language_model or learned)
     state = {k: v for k, v in model.state_dict().items() if not (named and _is_of_language_model(k))}
     owners: dict[int, str] = {}
     tied = {}
@@ -236,7 +270,10 @@ def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> E
         raise InputError(f"{folder} holds no readable model: {str(error).splitlines()[0]}") from error
     named = config.language_model != "embedded" and not _holds_language_model(folder)
     if named:
-        language_model, tokenizer = _named_language_model(config, about.get("language_model", {}))
+        identity = about.get("language_model", {})
+        # Whatever the configuration's revision stands for by now.
+        config = config.model_copy(update={"revision": identity.get("commit", config.revision)})
+        language_model, tokenizer = _named_language_model(config, identity)
     else:
         language_model, tokenizer = untrained_language_model(folder, config)
     model = _assemble(config, language_model, tokenizer, int(about["leads"]))
@@ -251,10 +288,10 @@ def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> E
 
 
 def _named_language_model(config: ModelConfig, saved: dict[str, str]) -> tuple[Any, Any]:
-    """The language model that was saved by name. InputError when what the name stands for has changed since."""
-    if "commit" in saved:
-        config = config.model_copy(update={"revision": saved["commit"]})
-    language_model, tokenizer = load_language_model(config)
+    """The named language model, at the commit that was saved unless another revision is named. InputError when what the
+    name stands for has changed since."""
+    revision = saved.get("commit") if config.revision is None else config.revision
+    language_model, tokenizer = load_language_model(config.model_copy(update={"revision": revision}))
     found = identity_of(config.language_model, language_model)
     if saved and found != saved:
         raise InputError(

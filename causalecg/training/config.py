@@ -86,7 +86,9 @@ class RunConfig(BaseModel):
             if first["type"] == "extra_forbidden":
                 near = difflib.get_close_matches(str(first["loc"][-1]), _keys(), n=1)
                 hint = f"did you mean '{near[0]}'?" if near else f"keys are {', '.join(cls.model_fields)}"
-                if key in ModelConfig.model_fields:
+                if key == "stages":
+                    hint = "stages are read by 'causalecg train' alone, and from TOML"
+                elif key in ModelConfig.model_fields:
                     hint = f"it belongs in the table [model]: model.{key}"
                 raise InputError(f"{where}: there is no key '{key}'; {hint}") from error
             raise InputError(f"{where}, key '{key}': {first['msg']}") from error

@@ -31,7 +31,7 @@ from causalecg.training.loop import Loop
 from causalecg.training.progress import training_bar
 from causalecg.training.question_vectors import COLUMN, with_question_vectors
 from causalecg.training.rows import Rows
-from causalecg.training.scorers import seed_of
+from causalecg.training.scorers import require_readable, seed_of
 from causalecg.training.sharding import check_launch
 from causalecg.training.tables import refuse_test_rows, rows_of
 
@@ -68,6 +68,7 @@ def pretrain_encoder(
     about = {"task": task, "seed": seed, "cohort_hash": cohort.hash, "config": config.model_dump(mode="json")}
     check_launch()
     require_held_out(config)
+    require_readable(cohort, config)
     with processes().main_process_first():
         done = _claimed(out, about)
     if done:

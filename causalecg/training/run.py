@@ -29,7 +29,7 @@ from causalecg.training.config import RunConfig
 from causalecg.training.fitted import fit_arm, graph_of
 from causalecg.training.loop import Loop, restore
 from causalecg.training.progress import training_bar
-from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, seed_of
+from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, require_readable, seed_of
 from causalecg.training.sharding import check_launch
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def train(
 
     Raises:
         InputError: ``out`` is a run of something else, what it begins with may have learned of a topic that is held
-            out, a severity scale or column is missing, or test rows would be
-            learned from.
+            out, a severity scale or column is missing, test rows would be learned from, or the encoder reads ECGs of
+            another rate or length.
         ContractError: the adjuster cannot work with this table, estimand or scorer.
         NotIdentified: the graph does not identify what the adjuster needs.
     """
@@ -150,11 +150,13 @@ class Run:
         path = self.path / "balance.parquet"
         return read_parquet(path) if path.exists() else None
 
-    def scorer(self, build: Build | None = None) -> TrainedScorer:
+    def scorer(self, build: Build | None = None, *, trust_remote_code: bool = False) -> TrainedScorer:
         """What was trained, for prediction.
 
         Args:
             build: as given to :func:`train`, for a run of a scorer that is not the composite.
+            trust_remote_code: run Python code that comes with the language model. Whatever the run says of it is not
+                heeded.
 
         Raises InputError when ``build`` is needed and missing.
         """
@@ -171,12 +173,14 @@ class Run:
         if composite:
             from causalecg.models.pretrained import build_model, from_pretrained
 
-            main: nn.Module = from_pretrained(self.path / "model")
+            read = from_pretrained(self.path / "model", trust_remote_code=trust_remote_code)
+            main: nn.Module = read
             leads, texts = int(self.record["leads"]), list(self.record["texts"])
-            # A folder may not decide that code it names is run.
-            # Further models have the shapes of what was trained, wherever that began.
-            shapes = {"start": str(self.path / "model") if self.config.model.start else None}
-            parts = self.config.model.model_copy(update={"trust_remote_code": False, **shapes})
+            # A folder may not decide that code it names is run: whoever reads it does.
+            # Further models have the shapes of what was trained, wherever that began; their weights are read below.
+            begun = self.config.model.start is not None or not self.config.model.train_encoder
+            shapes = {"start": str(self.path / "model") if begun else None, "revision": read.config.revision}
+            parts = self.config.model.model_copy(update={"trust_remote_code": trust_remote_code, **shapes})
             build = lambda seed: build_model(parts, texts=texts, leads=leads, seed=seed)  # noqa: E731
         else:
             assert build is not None
@@ -190,7 +194,7 @@ class Run:
         except (OSError, SafetensorError) as error:
             raise InputError(f"{self.path / 'objective.safetensors'} cannot be read: {error}; train again") from error
         restore(objective, state)
-        return TrainedScorer(objective, self.arm, found).eval()
+        return TrainedScorer(objective, self.arm, found, kinds=self.record.get("kinds")).eval()
 
 
 def _train(
@@ -207,6 +211,7 @@ def _train(
     fitted = fit_arm(cohort, arm, config, streams[3])
     build = build or composite_builder(cohort, config, fitted.texts)
     main = build(seed_of(streams[0]))
+    _require_same_base(out, record, main)
     objective = fitted.adjuster.attach(
         main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
     )
@@ -219,6 +224,7 @@ def _train(
         "estimand": None if fitted.estimand is None else fitted.estimand.to_dict(),
         "rows": {"train": len(fitted.train.table), "valid": len(fitted.valid.table)},
         **{key: list(getattr(config, key)) for key in HELD_OUT.values()},
+        "kinds": _kinds(fitted.learned, config),
         "leads": len(cohort.signals.leads),
         "parameters": {
             "all": sum(p.numel() for p in objective.parameters()),
@@ -242,8 +248,37 @@ def _train(
         _finish(out, objective, fitted.adjuster, fitted.learned, record)
 
 
+def _require_same_base(out: Path, record: dict[str, Any], main: nn.Module) -> None:
+    """Note what a named language model is when a run begins. InputError where it is another when the run goes on: of
+    frozen weights, a checkpoint holds none."""
+    base = getattr(getattr(main, "language_model", None), "loaded_from", None)
+    if base is None:
+        return
+    if record.setdefault("language_model", base) != base:
+        raise InputError(
+            f"the run in {out} was begun with another state of its language model than is there now; put that one "
+            "back, or choose another --out"
+        )
+    if processes().is_main_process:
+        write_record(out / "run.json", record)
+
+
+def _kinds(learned: pd.DataFrame, config: RunConfig) -> list[str] | None:
+    """Kinds of questions learned from, in this run or what it begins with; ``None`` where of that it is not known."""
+    before: list[str] | None = []
+    if config.model.start is not None:
+        start = Path(config.model.start)
+        folder = start.parent if start.name == "model" else start
+        if (folder / "run.json").is_file():
+            before = read_record(folder / "run.json").get("kinds")
+        elif not (start / "pretraining.json").is_file():
+            before = None
+    return None if before is None else sorted({*before, *learned["kind"]})
+
+
 def check_arm(cohort: Cohort, arm: Arm, config: RunConfig) -> None:
     """Raise what :func:`train` would before it builds a model: InputError, ContractError or NotIdentified."""
+    require_readable(cohort, config)
     fit_arm(cohort, arm, config, np.random.SeedSequence(0))
 
 

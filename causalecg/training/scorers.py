@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -25,11 +25,20 @@ Build = Callable[[int], nn.Module]
 
 
 def composite_builder(cohort: Cohort, config: RunConfig, texts: list[str]) -> Build:
-    """Fresh encoder-projector-LLMs; ``texts`` train the embedded tokenizer."""
+    """Fresh encoder-projector-LLMs; ``texts`` train the embedded tokenizer. Raises as :func:`require_readable` does."""
     from causalecg.models.pretrained import build_model
 
+    require_readable(cohort, config)
     leads = len(cohort.signals.leads)
     return lambda seed: build_model(config.model, texts=texts, leads=leads, seed=seed)
+
+
+def require_readable(cohort: Cohort, config: RunConfig) -> None:
+    """InputError where the encoder reads ECGs of another rate or length than the cohort's."""
+    from causalecg.models.encoder import require_signals
+
+    model, signals = config.model, cohort.signals
+    require_signals(model.encoder, model.encoder_options, rate_hz=signals.rate_hz, samples=signals.samples)
 
 
 def new_scorer(main: nn.Module, build: Build, seeds: np.random.SeedSequence) -> NewScorer:
@@ -62,12 +71,15 @@ class TrainedScorer(nn.Module):
     """A trained arm: predicts with its objective, from what the arm is shown.
 
     ``passes`` is the number of scorer passes a prediction costs; :meth:`caching` keeps each ECG's encoding and each
-    question while scoring, where the scorer can.
+    question while scoring, where the scorer can. ``kinds`` are those of the questions that it learned from ("one",
+    "set"), ``None`` where that is not known.
     """
 
-    def __init__(self, objective: Objective, arm: Arm, adjuster: Adjuster) -> None:
+    def __init__(
+        self, objective: Objective, arm: Arm, adjuster: Adjuster, *, kinds: Collection[str] | None = None
+    ) -> None:
         super().__init__()
-        self.objective, self.arm = objective, arm
+        self.objective, self.arm, self.kinds = objective, arm, kinds
         self._predicts = "predict" in adjuster.card.uses
         further = adjuster.card.extra_passes[1]
         self.passes = len(adjuster.levels_) if isinstance(further, str) else 1 + further  # type: ignore[attr-defined]
@@ -75,6 +87,12 @@ class TrainedScorer(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         scores: Tensor = self.objective(self.arm.see(batch))
         return scores
+
+    @property
+    def leads(self) -> int | None:
+        """Of an ECG that the scorer reads; ``None`` where it does not say."""
+        found: int | None = getattr(self.objective.scorer, "leads", None)
+        return found
 
     def abstains(self, batch: Batch) -> Tensor:
         """(batch,) bool: the arm would rather give none of the candidates, as those trained to abstain may."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,24 @@ def chat_llama(tmp_path) -> str:
         LlamaForCausalLM(shape).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture
+def bring_code(tmp_path, monkeypatch) -> Callable[[Path, Path], None]:
+    """Gives a saved GPT-2 Python code of its own, which leaves a marker when it is run."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+
+    def bring(language_model: Path, marker: Path) -> None:
+        (language_model / "theirs.py").write_text(
+            f"open({str(marker)!r}, 'w').close()\n"
+            "from transformers import GPT2Config, GPT2LMHeadModel\n"
+            "class Shape(GPT2Config):\n    model_type = 'theirs'\n"
+            "class Model(GPT2LMHeadModel):\n    config_class = Shape\n"
+        )
+        path = language_model / "config.json"
+        config = json.loads(path.read_text())
+        code = {"AutoConfig": "theirs.Shape", "AutoModelForCausalLM": "theirs.Model"}
+        path.write_text(json.dumps({**config, "model_type": "theirs", "auto_map": code}))
+
+    return bring

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -13,10 +15,12 @@ from causalecg.benchmark.cohort import simulate_cohort
 from causalecg.cli import build_app
 from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
+from causalecg.models.answering import FreeText
 from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
 from causalecg.models.pretrained import build_model
+from causalecg.training import tables
 from causalecg.training.config import RunConfig
-from causalecg.training.run import train
+from causalecg.training.run import Run, train
 
 
 def prefix_of(model, batch, i: int) -> torch.Tensor:
@@ -76,13 +80,29 @@ def test_one_question_about_one_two_or_no_ecgs(model, batch) -> None:
         (np.zeros(1000), ["yes"], r"not \(1000,\)"),
         (np.zeros((3, 12, 1000)), ["yes"], r"for two, not \(3, 12, 1000\)"),
         (np.full((12, 1000), np.nan), ["yes"], "fill their gaps"),
-        (np.zeros((12, 1000)), ["yes", "yes"], "distinct candidates, not yes, yes"),
+        (np.zeros((8, 1000)), ["yes"], r"\(12, samples\), or \(2, 12, samples\) for two, not \(8, 1000\)"),
+        (np.zeros((1000, 12)), ["yes"], r"\(12, samples\), .*, not \(1000, 12\)"),
+        ([np.zeros((12, 1000)), np.zeros((12, 500))], ["yes"], "the same leads and number of samples"),
+        ("an ECG", ["yes"], "one array of numbers in mV"),
+        (np.zeros((12, 3)), ["yes"], "3 samples is shorter"),
+        (np.zeros((12, 1000)), "yes", r"a list of answers, e\.g\. \['yes', 'no'\], not the text 'yes'"),
+        (np.zeros((12, 1000)), ["yes", " "], "distinct candidates, not 'yes', ' '"),
+        (np.zeros((12, 1000)), ["yes", 3], "distinct candidates, not 'yes', 3"),
+        (np.zeros((12, 1000)), ["yes", "yes"], "distinct candidates, not 'yes', 'yes'"),
         (np.zeros((12, 1000)), [], "distinct candidates, not none"),
     ],
 )
 def test_what_cannot_be_asked_is_said(model, ecgs, candidates, message: str) -> None:
     with pytest.raises(InputError, match=message):
         answer(model, ecgs, "Is it normal?", candidates=candidates)
+
+
+@pytest.mark.parametrize("longest", [0, -3])
+def test_a_text_has_a_length(model, longest: int) -> None:
+    with pytest.raises(InputError, match=f"1 or more, not {longest}"):
+        answer(model, None, "Is it normal?", max_new_tokens=longest)
+    with pytest.raises(InputError, match=f"1 or more, not {longest}"):
+        FreeText(model, longest)
 
 
 def test_a_scorer_that_cannot_write_is_said() -> None:
@@ -114,3 +134,39 @@ def test_texts_are_scored_parsed_and_their_decoding_recorded(runs, tmp_path) -> 
     assert found.scores["text"].notna().all() and found.scores["log_likelihood"].isna().all()
     with pytest.raises(InputError, match="arm backdoor predicts from several answers of its model"):
         CliRunner().invoke(build_app(), ["score", folders["backdoor"], *options], catch_exceptions=False)
+
+
+def test_several_answers_are_asked_of_a_run_that_learned_from_sets(runs, tmp_path) -> None:
+    cohort, folders = runs
+    names = ["yes", "no"]
+    model = Run.open(folders["none"]).scorer()
+    assert answer(model, None, "Is it normal?", candidates=names).probabilities.keys() == set(names)
+    with pytest.raises(InputError, match=r"\(12, samples\)"):
+        answer(model, np.zeros((8, 100)), "Is it normal?", candidates=names)
+    with pytest.raises(InputError, match=r"learned from no question with a set of answers .* leave several out"):
+        answer(model, None, "Which?", candidates=names, several=True)
+    sets = Cohort(cohort.path, cohort.items.assign(kind="set"), cohort.ecgs, cohort.wordings, cohort.meta)
+    config = Run.open(folders["none"]).config
+    run = train(sets, "none", config, seed=0, out=tmp_path / "sets", progress=False)
+    assert run.record["kinds"] == ["set"]
+    assert answer(run.scorer(), None, "Which?", candidates=names, several=True).probabilities.keys() == set(names)
+    # A run that begins with it has learned from sets too; with a model of which nothing is known, it is not known.
+    for start, kinds in ((run.path, ["one", "set"]), (run.path / "model", ["one", "set"]), (tmp_path / "bare", None)):
+        if start.name == "bare":
+            shutil.copytree(run.path / "model", start)
+        begun = config.model_copy(update={"model": config.model.model_copy(update={"start": str(start)})})
+        later = train(cohort, "none", begun, seed=0, out=tmp_path / f"after-{start.name}", progress=False)
+        assert later.record["kinds"] == kinds
+        assert answer(later.scorer(), None, "Which?", candidates=names, several=True).probabilities
+
+
+def test_texts_of_sets_are_remarked_upon(runs, tmp_path, monkeypatch) -> None:
+    cohort, folders = runs
+    given = ["score", folders["none"], "--cohort", str(cohort.path), "--interventions", "intact", "--max-items", "4"]
+    rows = tables.rows_of
+    for kind, noted in (("one", False), ("set", True)):
+        monkeypatch.setattr(tables, "rows_of", lambda *a, kind=kind, **k: rows(*a, **k).assign(kind=kind))
+        for text, options in ((True, ["--free-text", "2"]), (False, [])):
+            out = str(tmp_path / f"{kind}{text}")
+            said = CliRunner().invoke(build_app(), [*given, *options, "--out", out], catch_exceptions=False)
+            assert ("note: questions with a set of answers" in said.stderr) == (noted and text)

@@ -8,8 +8,14 @@ import torch
 from scipy.signal import resample
 from scipy.stats import rankdata
 
+from causalecg.benchmark.cohort import simulate_cohort
+from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
 from causalecg.models.codec_encoder import QUANTILES, WIDTH, CodecEncoder, amplitudes, at_rate, ranks
+from causalecg.training.arms import Arm
+from causalecg.training.config import RunConfig
+from causalecg.training.encoder_pretraining import pretrain_encoder
+from causalecg.training.run import check_arm, train
 
 
 def records(n: int, samples: int) -> np.ndarray:
@@ -68,9 +74,9 @@ def test_each_lead_read_and_the_amplitudes_have_places_of_their_own() -> None:
 
 
 def test_what_it_cannot_read_is_said() -> None:
-    encoder = CodecEncoder(12, rate_hz=500)
-    with pytest.raises(InputError, match="1000 samples at rate_hz = 500 are 2 s"):
-        encoder(torch.zeros(1, 12, 1000))
+    for rate, samples, seconds in ((500, 1000, "2"), (100, 5000, "50"), (100, 1001, r"10\.01")):
+        with pytest.raises(InputError, match=f"{samples} samples at rate_hz = {rate} are {seconds} s; give ECGs of"):
+            CodecEncoder(12, rate_hz=rate)(torch.zeros(1, 12, samples))
     for read in ((1, 1), (13,)):
         with pytest.raises(ValueError, match="different leads of 12"):
             CodecEncoder(12, read=read)
@@ -88,3 +94,23 @@ def test_a_lead_that_is_off_says_the_same_at_any_level() -> None:
     levels = torch.tensor([0.0, 0.123, -1.7])[:, None, None].expand(3, 12, 1000)
     tokens = encoder(levels)
     assert torch.equal(tokens[0], tokens[1]) and torch.equal(tokens[0], tokens[2])
+
+
+def test_a_cohort_of_another_rate_or_length_is_refused_before_anything_is_trained(tmp_path) -> None:
+    cohort = Cohort.open(simulate_cohort(tmp_path / "c", items=40, test_items=8, rho=0.9, rate_hz=50, progress=False))
+    short = Cohort.open(
+        simulate_cohort(tmp_path / "s", items=40, test_items=8, rho=0.9, rate_hz=50, seconds=4, progress=False)
+    )
+    usual = RunConfig(model={"encoder": "openecg"})
+    other = RunConfig(model={"encoder": "openecg", "encoder_options": {"rate_hz": 50}})
+    rate = r"reads ECGs at rate_hz = 100, .* sampled at 50 Hz; write encoder_options\.rate_hz = 50 in the table"
+    for its, config, says in ((cohort, usual, rate), (short, other, "the cohort's ECGs last 4 s; make a cohort")):
+        for refused in (
+            lambda: train(its, "none", config, seed=0, out=tmp_path / "r", progress=False),  # noqa: B023
+            lambda: check_arm(its, Arm.parse("none"), config),  # noqa: B023
+            lambda: pretrain_encoder(its, "labels", config, seed=0, out=tmp_path / "r", progress=False),  # noqa: B023
+        ):
+            with pytest.raises(InputError, match=says):
+                refused()
+            assert not (tmp_path / "r").exists()
+    check_arm(cohort, Arm.parse("none"), other)

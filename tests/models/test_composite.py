@@ -14,7 +14,7 @@ from adjusters.contract import (
 )
 from causalecg.models.config import ModelConfig
 from causalecg.models.language_model import token_ids
-from causalecg.models.pretrained import build_model
+from causalecg.models.pretrained import build_model, save_pretrained
 
 TEXTS = ["Does this ECG show atrial fibrillation?", "Is it normal?", " yes", " no", " not sure"]
 
@@ -187,8 +187,10 @@ def test_every_part_learns(batch, encoder: str, projector: str, kind: str) -> No
     assert losses[-1] < losses[0]
 
 
-def test_frozen_parts_stay(batch) -> None:
-    model = build_model(ModelConfig(train_language_model=False, train_encoder=False), texts=TEXTS, leads=12, seed=0)
+def test_frozen_parts_stay(model, batch, tmp_path) -> None:
+    save_pretrained(model, tmp_path / "m")
+    config = ModelConfig(train_language_model=False, train_encoder=False, start=str(tmp_path / "m"))
+    model = build_model(config, texts=TEXTS, leads=12, seed=0)
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert {name.split(".")[0] for name in frozen} == {"encoder", "language_model"}
     negative_log_likelihood(model(batch), batch).mean().backward()

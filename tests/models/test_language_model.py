@@ -79,6 +79,18 @@ def test_low_rank_updates_of_layers_that_are_not_there_are_refused(chat_llama) -
         build(chat_llama, lora=LowRank(targets=("query",)))
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"), [("gpt2", "$"), ("owner/name", "$"), ("smolm2", "; did you mean 'smollm2'\\?$"), ("a b", "$")]
+)
+def test_a_name_that_is_no_folder_is_asked_of_the_hub(tmp_path, monkeypatch, name: str, hint: str) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=f"'{name}' cannot be loaded: there is no folder .*, and as a hub name:.*{hint}"
+    ):
+        build(name)
+
+
 def test_half_precision_is_of_the_frozen_weights_alone(chat_llama, batch) -> None:
     single, half = build(chat_llama).eval(), build(chat_llama, dtype="bfloat16").eval()
     body = half.language_model.base_model

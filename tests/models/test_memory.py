@@ -19,8 +19,9 @@ from causalecg.models.pretrained import build_model
 def frozen(tmp_path, save_gpt2) -> EncoderProjectorLLM:
     """Only projector, answer head and the composite's own vectors are trained."""
     save_gpt2(tmp_path / "gpt2")
-    config = ModelConfig(language_model=str(tmp_path / "gpt2"), train_encoder=False)
-    return build_model(config, texts=[], leads=12, seed=0).train()
+    model = build_model(ModelConfig(language_model=str(tmp_path / "gpt2")), texts=[], leads=12, seed=0)
+    model.encoder.requires_grad_(False)
+    return model.train()
 
 
 def gradients(model, batch) -> dict[str, torch.Tensor]:
@@ -58,6 +59,18 @@ def test_what_a_frozen_part_said_is_forgotten_when_its_weights_change(frozen, ba
             assert torch.equal(frozen(batch), changed)
         frozen.load_state_dict(state)
         assert torch.equal(frozen(batch), before)
+
+
+@torch.no_grad()
+def test_what_is_kept_in_training_does_not_depend_on_what_was_asked_before(frozen, batch) -> None:
+    fresh = copy.deepcopy(frozen)
+    frozen(batch.select([1]))
+    frozen(batch.select([4, 0]))
+    assert torch.equal(frozen(batch), fresh(batch))
+    both = [dict(model._ecgs._kept) | dict(model._asked._kept) for model in (frozen, fresh)]
+    assert both[0].keys() == both[1].keys() and len(both[0]) == 9
+    for key in both[0]:
+        assert all(torch.equal(one, other) for one, other in zip(both[0][key], both[1][key], strict=True))
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,6 @@ from safetensors.torch import load_file, save_file
 
 from causalecg.errors import InputError
 from causalecg.models.config import ModelConfig
-from causalecg.models.language_model import load_language_model
 from causalecg.models.pretrained import build_model, from_pretrained, save_pretrained
 
 TEXTS = ["Is it normal?", " yes", " no", " not sure"]
@@ -78,6 +79,62 @@ def test_a_language_model_that_an_earlier_stage_trained_is_kept_by_later_ones(tm
         build_model(ModelConfig(start=str(tmp_path / "first")), texts=TEXTS, leads=12, seed=0)
 
 
+@torch.no_grad()
+def test_low_rank_updates_are_gone_on_with_beside_the_weights_they_were_learned_beside(
+    tmp_path, batch, hub, save_gpt2
+) -> None:
+    hub("gpt2", "a" * 40)
+    parts = {"language_model": "gpt2", "lora": {"targets": ["c_attn"]}}
+    model = build_model(ModelConfig(**parts), texts=[], leads=12, seed=0).eval()
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            parameter.fill_(0.1)
+    save_pretrained(model, tmp_path / "m")
+    parts["start"] = str(tmp_path / "m")
+    hub("gpt2", "b" * 40, shift=0.01)
+    later = build_model(ModelConfig(**parts), texts=[], leads=12, seed=1).eval()
+    assert torch.equal(later(batch), model(batch))  # at the commit of the stage before
+    save_gpt2(tmp_path / "other")
+    for change, says in (
+        ({"revision": "main"}, "commit bbbbbbbbbbbb, not commit aaaaaaaaaaaa"),
+        ({"language_model": str(tmp_path / "other")}, "began as 'gpt2', not as"),
+        (
+            {"lora": {"targets": ["c_attn"], "alpha": 8}},
+            r"lora\.alpha = 16, which lora\.alpha = 8 would scale otherwise",
+        ),
+    ):
+        with pytest.raises(InputError, match=says):
+            build_model(ModelConfig(**{**parts, **change}), texts=[], leads=12, seed=1)
+
+
+@torch.no_grad()
+def test_what_was_trained_in_a_loop_of_ones_own_is_kept(tmp_path, batch, save_gpt2) -> None:
+    """And a folder may have held another model before."""
+    save_gpt2(tmp_path / "gpt2")
+    config = ModelConfig(language_model=str(tmp_path / "gpt2"))
+    frozen, trained = (build_model(config, texts=[], leads=12, seed=0).eval() for _ in range(2))
+    trained.language_model.requires_grad_(True)
+    for parameter in trained.language_model.parameters():
+        parameter.add_(0.01)
+    assert not torch.equal(trained(batch), frozen(batch))
+    for model in (trained, frozen, trained):
+        save_pretrained(model, tmp_path / "m")
+        assert torch.equal(from_pretrained(tmp_path / "m")(batch), model(batch))
+
+
+def test_an_encoder_is_not_frozen_as_it_was_drawn(tmp_path) -> None:
+    for encoder in ("resnet", "patch_transformer"):
+        frozen = ModelConfig(encoder=encoder, train_encoder=False)
+        with pytest.raises(InputError, match=f"freeze encoder '{encoder}' with random weights; name what it is"):
+            build_model(frozen, texts=TEXTS, leads=12, seed=0)
+        begun = build_model(ModelConfig(encoder=encoder), texts=TEXTS, leads=12, seed=0)
+        save_pretrained(begun, tmp_path / encoder)
+        start = str(tmp_path / encoder)
+        model = build_model(frozen.model_copy(update={"start": start}), texts=TEXTS, leads=12, seed=1)
+        for one, other in zip(model.encoder.parameters(), begun.encoder.parameters(), strict=True):
+            assert torch.equal(one, other) and not one.requires_grad
+
+
 def test_nothing_is_unpickled(tmp_path, model) -> None:
     class Bomb:
         def __reduce__(self):
@@ -112,46 +169,48 @@ def test_a_named_language_model_that_changed_is_refused(tmp_path, monkeypatch, b
         from_pretrained("m")
 
 
-def test_a_hub_model_is_read_at_the_commit_it_was_saved_at(tmp_path, monkeypatch, save_gpt2) -> None:
-    save_gpt2(tmp_path / "gpt2")
-    asked = []
+@pytest.fixture
+def hub(tmp_path, monkeypatch, save_gpt2) -> Callable[[str, str], Path]:
+    """Puts a GPT-2, shifted a little, into a hub's cache under a name and a commit, in the form that the hub's library
+    gives it; its branch "main" stands there then. The hub itself is out of reach."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
-    def load(config):
-        asked.append(config.revision)
-        loaded, tokenizer = load_language_model(config.model_copy(update={"language_model": str(tmp_path / "gpt2")}))
-        loaded.config._commit_hash = hub["main"] if config.revision is None else hub.get(config.revision, "a1")
-        return loaded, tokenizer
+    def put(name: str, commit: str, shift: float = 0.0) -> Path:
+        folder = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+        snapshot = folder / "snapshots" / commit
+        save_gpt2(snapshot)
+        weights = load_file(snapshot / "model.safetensors")
+        save_file({n: v + shift for n, v in weights.items()}, snapshot / "model.safetensors", {"format": "pt"})
+        (folder / "refs").mkdir(exist_ok=True)
+        (folder / "refs" / "main").write_text(commit)
+        return snapshot
 
-    hub = {"main": "a1"}
-    monkeypatch.setattr("causalecg.models.pretrained.load_language_model", load)
-    save_pretrained(build_model(ModelConfig(language_model="owner/name"), texts=[], leads=12, seed=0), tmp_path / "m")
-    assert json.loads((tmp_path / "m" / "config.json").read_text())["language_model"] == {"commit": "a1"}
-    hub["main"] = "b2"
-    from_pretrained(tmp_path / "m")
-    assert asked == [None, "a1"]
-    hub["a1"] = "b2"
-    with pytest.raises(InputError, match="commit b2, not commit a1"):
+    return put
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["gpt2", "owner/name"])
+def test_a_hub_model_is_read_at_the_commit_it_was_saved_at(tmp_path, batch, hub, name: str) -> None:
+    first = hub(name, "a" * 40)
+    model = build_model(ModelConfig(language_model=name), texts=[], leads=12, seed=0).eval()
+    scores = model(batch)
+    there = build_model(ModelConfig(language_model=str(first)), texts=[], leads=12, seed=0).eval()
+    assert torch.equal(there(batch), scores)
+    hub(name, "b" * 40, shift=0.01)
+    # What it was when it was loaded, whatever the name stands for since.
+    save_pretrained(model, tmp_path / "m")
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["language_model"] == {"commit": "a" * 40}
+    assert torch.equal(from_pretrained(tmp_path / "m")(batch), scores)
+    now = build_model(ModelConfig(language_model=name), texts=[], leads=12, seed=0).eval()
+    assert not torch.equal(now(batch), scores)
+    shutil.rmtree(first)
+    with pytest.raises(InputError, match=f"'{name}' cannot be loaded: there is no folder .* as a hub name: "):
         from_pretrained(tmp_path / "m")
 
 
-def bring_code(language_model: Path, marker: Path) -> None:
-    """Give a saved language model Python code of its own, which leaves ``marker`` when it is run."""
-    (language_model / "theirs.py").write_text(
-        f"open({str(marker)!r}, 'w').close()\n"
-        "from transformers import GPT2Config, GPT2LMHeadModel\n"
-        "class Shape(GPT2Config):\n    model_type = 'theirs'\n"
-        "class Model(GPT2LMHeadModel):\n    config_class = Shape\n"
-    )
-    path = language_model / "config.json"
-    config = json.loads(path.read_text())
-    code = {"AutoConfig": "theirs.Shape", "AutoModelForCausalLM": "theirs.Model"}
-    path.write_text(json.dumps({**config, "model_type": "theirs", "auto_map": code}))
-
-
 @pytest.mark.parametrize("copied", [False, True])
-def test_a_folder_cannot_say_that_its_code_be_run(tmp_path, monkeypatch, copied: bool, save_gpt2) -> None:
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(tmp_path / "modules")
+def test_a_folder_cannot_say_that_its_code_be_run(tmp_path, copied: bool, save_gpt2, bring_code) -> None:
     save_gpt2(tmp_path / "gpt2")
     config = ModelConfig(language_model=str(tmp_path / "gpt2"), train_language_model=copied, trust_remote_code=True)
     save_pretrained(build_model(config, texts=[], leads=12, seed=0), tmp_path / "m")

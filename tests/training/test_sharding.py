@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from causalecg.benchmark.compare import run_comparison
 from causalecg.benchmark.leaderboard.trained import fill_simulated
 from causalecg.errors import InputError
+from causalecg.models.pretrained import build_model, save_pretrained
 from causalecg.training import sharding
 from causalecg.training.encoder_pretraining import pretrain_encoder
 from causalecg.training.loop import Loop
@@ -149,7 +150,9 @@ def test_parameters_that_a_loss_reaches() -> None:
 @pytest.mark.slow
 def test_two_processes_with_shares_train_save_and_resume_what_one_does(cohort, config, tmp_path, monkeypatch) -> None:
     settings = tmp_path / "config.json"
-    frozen = config.model.model_copy(update={"train_encoder": False})
+    texts = [*cohort.wordings["question"], *(f" {name}" for name in cohort.answer_vocabulary)]
+    save_pretrained(build_model(config.model, texts=texts, leads=12, seed=9), tmp_path / "begun")
+    frozen = config.model.model_copy(update={"train_encoder": False, "start": str(tmp_path / "begun")})
     changes = {"batch_size": 77, "epochs": 1, "checkpoint_steps": CHECKPOINTS, "clip_norm": 0.5, "model": frozen}
     config = config.model_copy(update=changes)
     settings.write_text(json.dumps(config.model_dump(mode="json")))

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from adjusters.contract import Batch
 from causalecg.benchmark.cohort import simulate_cohort
 from causalecg.cli import build_app
+from causalecg.cohort.batches import TableBatches
 from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
 from causalecg.models.pretrained import build_encoder, build_model
@@ -119,6 +120,14 @@ def test_what_is_wrong_in_a_file_is_said(tmp_path, text: str, message: str) -> N
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_stages(path)
+
+
+@pytest.mark.parametrize("suffix", ["toml", "json"])
+def test_where_one_run_is_configured_stages_are_refused_in_words(tmp_path, suffix: str) -> None:
+    path = tmp_path / f"s.{suffix}"
+    path.write_text(TEXT if suffix == "toml" else json.dumps({"epochs": 1, "stages": [{"name": "a"}]}))
+    with pytest.raises(InputError, match="no key 'stages'; stages are read by 'causalecg train' alone, and from TOML"):
+        RunConfig.read(path)
 
 
 def test_stages_go_on_from_one_another_and_are_done_once(cohort, tmp_path, monkeypatch) -> None:
@@ -287,6 +296,19 @@ def test_a_start_that_does_not_fit_is_said(cohort, config, tmp_path) -> None:
         build_model(other, texts=[" yes"], leads=12, seed=3)
     with pytest.raises(InputError, match=r"model\.start: .*nowhere holds no saved model"):
         build_model(own.model_copy(update={"start": str(tmp_path / "nowhere")}), texts=[" yes"], leads=12, seed=3)
+
+
+def test_a_run_of_an_earlier_version_whose_encoder_was_frozen_as_drawn_is_read(cohort, config, tmp_path) -> None:
+    """With further models of the same make."""
+    run = train(cohort, "rebias", config.model_copy(update={"epochs": 1}), seed=0, out=tmp_path / "r", progress=False)
+    batch = TableBatches(cohort, cohort.split("test"))(np.arange(5))
+    with torch.no_grad():
+        scores = run.scorer()(batch)
+        for path, where in ((run.path / "config.json", "model"), (run.path / "model" / "config.json", "config")):
+            record = json.loads(path.read_text())
+            record[where]["train_encoder"] = False
+            path.write_text(json.dumps(record))
+        assert torch.equal(Run.open(run.path).scorer()(batch), scores)
 
 
 def test_too_few_labels_and_test_patients_are_refused(cohort, config, tmp_path, monkeypatch) -> None:
