@@ -38,31 +38,42 @@ def load_model(
     severity: str | None = None,
     environment: str | None = None,
     build: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Model:
     """Load ``RUN``, ``MODEL_FOLDER`` or ``package.module:factory``.
 
     A factory is called without arguments and returns a scorer of the contract: a callable that maps a batch to
     (batch, candidates) scores. ``build``, ``package.module:function``, is the function from a seed to a fresh module
     that a run of a module of your own was trained with. Both are looked for in the current folder too.
+    ``trust_remote_code`` runs Python code that comes with the language model of a run or a saved model.
 
     Raises InputError where there is nothing, no such severity scale, or an option that would do nothing.
     """
     folder = Path(text)
     if folder.is_dir() and (folder / "run.json").exists():
-        return _run(folder, cohort, severity, environment, build)
+        return _run(folder, cohort, severity, environment, build, trust_remote_code)
     if build is not None:
         raise InputError(f"--build is for a run of your own module, and {text} is no run folder; leave it out")
     if folder.is_dir():
         from causalecg.models.pretrained import from_pretrained
 
-        found = from_pretrained(folder)
+        found = from_pretrained(folder, trust_remote_code=trust_remote_code)
         return Model(folder.name, found, {"role": "audited"}, _column(cohort, severity), environment)
+    if trust_remote_code:
+        raise InputError(f"--trust-remote-code is for runs and saved models, and {text} is none; leave it out")
     if ":" not in text:
         raise InputError(f"'{text}' is neither a folder nor package.module:factory")
     return Model(text, _made_by(text), {"role": "audited"}, _column(cohort, severity), environment)
 
 
-def _run(folder: Path, cohort: Cohort, severity: str | None, environment: str | None, build: str | None) -> Model:
+def _run(
+    folder: Path,
+    cohort: Cohort,
+    severity: str | None,
+    environment: str | None,
+    build: str | None,
+    trust_remote_code: bool,
+) -> Model:
     from causalecg.training.run import Run
 
     run = Run.open(folder)
@@ -91,7 +102,7 @@ def _run(folder: Path, cohort: Cohort, severity: str | None, environment: str | 
     }
     return Model(
         folder.resolve().name,
-        run.scorer() if build is None else run.scorer(_imported(build)),
+        run.scorer(None if build is None else _imported(build), trust_remote_code=trust_remote_code),
         about,
         run.severity_column,
         environment or run.config.environment,

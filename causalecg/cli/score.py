@@ -48,6 +48,10 @@ def register(app: typer.Typer) -> None:
             int | None,
             typer.Option(min=1, help="Let it write up to so many tokens, and read its answer from them."),
         ] = None,
+        trust_remote_code: Annotated[
+            bool,
+            typer.Option("--trust-remote-code", help="Run Python code that comes with the model's language model."),
+        ] = False,
         seed: Annotated[int, typer.Option(min=0, help="Of donors and wordings.")] = 0,
     ) -> None:
         """Score a model on a cohort, appending to a score folder."""
@@ -66,7 +70,14 @@ def register(app: typer.Typer) -> None:
             raise InputError("--wordings is for the intervention wording[user]; name it in --interventions")
         whole = interventions == "full"
         opened = Cohort.open(cohort)
-        found = load_model(model, opened, severity=severity, environment=environment, build=build)
+        found = load_model(
+            model,
+            opened,
+            severity=severity,
+            environment=environment,
+            build=build,
+            trust_remote_code=trust_remote_code,
+        )
         about = {**found.about, "role": role or found.about["role"]}
         scorer: Answerer = found.scorer
         if free_text is not None:

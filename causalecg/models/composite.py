@@ -230,8 +230,9 @@ class EncoderProjectorLLM(nn.Module):
     def _groups(self, part: nn.Module, new: int) -> list[slice]:
         """Which inputs a part is given together, to be kept. In training a frozen part's stay from step to step, and
         are given one by one: together they would be rounded by which others are new, and a run that goes on after an
-        interruption, with nothing kept, would end with other bytes."""
-        if self._scoring or not is_frozen(part):
+        interruption, with nothing kept, would end with other bytes. On an accelerator, where bytes are not promised and
+        one by one is slow, they are given together."""
+        if self._scoring or not is_frozen(part) or self.segment.device.type != "cpu":
             return [slice(0, new)]
         return [slice(i, i + 1) for i in range(new)]
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from adjusters.contract import Batch
 from causalecg.benchmark.cells import Cell, Plan, run_cell
 from causalecg.benchmark.cohort import simulate_cohort
+from causalecg.cli import build_app
 from causalecg.cohort.batches import TableBatches
 from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
@@ -142,6 +144,17 @@ def test_a_run_of_a_model_with_code_of_its_own_is_opened_where_that_is_allowed(
     with torch.no_grad():
         first, second = (Run.open(run.path).scorer(trust_remote_code=True)(asked(cohort)) for _ in range(2))
     assert torch.equal(first, second)
+    given = ["--cohort", str(cohort.path), "--interventions", "intact", "--max-items", "4"]
+    for folder in (run.path, run.path / "model"):
+        options = ["score", str(folder), *given, "--out", str(tmp_path / f"scores-{folder.name}")]
+        with pytest.raises(InputError, match="language model .* cannot be"):
+            CliRunner().invoke(build_app(), options, catch_exceptions=False)
+        said = CliRunner().invoke(build_app(), [*options, "--trust-remote-code"], catch_exceptions=False)
+        assert said.exit_code == 0 and (tmp_path / f"scores-{folder.name}" / "runs.json").is_file()
+    with pytest.raises(InputError, match="--trust-remote-code is for runs and saved models"):
+        CliRunner().invoke(
+            build_app(), ["score", "a:b", *given, "--out", "o", "--trust-remote-code"], catch_exceptions=False
+        )
 
 
 def test_a_comparison_runs_the_code_that_its_configuration_allows(cohort, tmp_path, save_gpt2, bring_code) -> None:
