@@ -176,7 +176,10 @@ def _missed(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
         except ContractError as error:
             _one_sentence(error, name)
         except Exception as error:
-            raise NonConformance(f"{name} meets the missing column '{column}' with {_shown(error)}") from error
+            raise NonConformance(
+                f"{name} meets the missing column '{column}' with {_shown(error)}; call "
+                "adjusters.table_columns.require_columns before it is read"
+            ) from error
 
 
 def _told(adjuster: Adjuster, train: pd.DataFrame, valid: pd.DataFrame) -> None:

@@ -26,6 +26,7 @@ from adjusters.contract import (
 )
 from adjusters.reference_loop import drive, step, variants
 from adjusters.registry import _registered, register
+from adjusters.table_columns import require_columns
 from adjusters.testing import check_adjuster
 from adjusters.toy import ESTIMAND, ToyCohort, ToyScorer, accuracy, toy_cohort
 
@@ -39,6 +40,7 @@ class GroupDRO(Adjuster):
         self.rate = rate
 
     def columns(self, table):
+        require_columns("GroupDRO", table, ("answer", "candidates", "style"))
         yes = np.array(
             [answer[0] == names[0] for answer, names in zip(table["answer"], table["candidates"], strict=True)]
         )
@@ -281,6 +283,7 @@ class Swap(Adjuster):
     card = Card(summary="Wordings exchanged between rows of a topic.", uses=("rewrite",))
 
     def rewrite(self, table, *, rng):
+        require_columns("Swap", table, ("topic", "question", "style"))
         table = table.copy()
         for rows in table.groupby("topic").indices.values():
             order = rng.permutation(len(rows))

@@ -18,6 +18,7 @@ from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
 from causalecg.reports.build import write_report
 from causalecg.reports.declared import declared
+from causalecg.training.config import RunConfig
 from structural_models.graph import preset
 
 
@@ -127,7 +128,7 @@ def a_run(cohort: Cohort, environment: str | None) -> SimpleNamespace:
     return SimpleNamespace(
         record={"cohort_hash": cohort.hash, "seed": 3},
         arm=SimpleNamespace(role="audited"),
-        config=SimpleNamespace(environment=environment, template_ids=(), held_out_topics=()),
+        config=RunConfig(environment=environment),
         graph="finding_mediated",
         estimand=None,
         severity_column="severity_simulated",
