@@ -133,7 +133,7 @@ def a_run(cohort: Cohort, environment: str | None) -> SimpleNamespace:
         estimand=None,
         severity_column="severity_simulated",
         balance=lambda: balance,
-        scorer=lambda: first_candidate,
+        scorer=lambda build, *, trust_remote_code: first_candidate,
     )
 
 
