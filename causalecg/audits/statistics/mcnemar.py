@@ -28,6 +28,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     n, k = b + c, min(b, c)
     if n == 0:
         return McNemar(0, 0, 1.0, 1.0)
-    tail = float(binom.cdf(k, n, 0.5))
-    exact = min(1.0, 2 * tail)
-    return McNemar(b, c, 1.0 if b == c else min(1.0, 2 * tail - float(binom.pmf(k, n, 0.5))), exact)
+    exact = min(1.0, 2 * float(binom.cdf(k, n, 0.5)))
+    # Added up, not subtracted from the exact one: of numbers near the smallest there are, the difference can be negative.
+    mid_p = 2 * float(binom.cdf(k - 1, n, 0.5)) + float(binom.pmf(k, n, 0.5))
+    return McNemar(b, c, 1.0 if b == c else min(1.0, mid_p), exact)

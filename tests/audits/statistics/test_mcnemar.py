@@ -29,3 +29,13 @@ def test_size_of_the_mid_p_test_by_enumeration() -> None:
         first = np.array(signs)
         rejected += mcnemar(first, ~first).mid_p < 0.05
     assert rejected / 2**10 <= 0.05
+
+
+@pytest.mark.parametrize("k", [0, 1, 4, 40])
+def test_nearly_all_of_a_thousand_pairs_on_one_side_is_still_a_probability(k: int) -> None:
+    first = np.arange(1075) < k
+    found = mcnemar(first, ~first)
+    exact = 2 * sum(comb(1075, j) for j in range(k)) + comb(1075, k)  # over 2^1075
+    assert 0 <= found.mid_p <= 1
+    assert found.mid_p == pytest.approx(exact / 2**1075, rel=1e-6, abs=1e-300)
+    assert 0 <= found.exact <= 1
