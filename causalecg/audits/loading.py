@@ -55,9 +55,12 @@ def load_model(
     if build is not None:
         raise InputError(f"--build is for a run of your own module, and {text} is no run folder; leave it out")
     if folder.is_dir():
+        from causalecg.models.encoder import require_signals
         from causalecg.models.pretrained import from_pretrained
 
         found = from_pretrained(folder, trust_remote_code=trust_remote_code)
+        parts, signals = found.config, cohort.signals
+        require_signals(parts.encoder, parts.encoder_options, rate_hz=signals.rate_hz, samples=signals.samples)
         return Model(folder.name, found, {"role": "audited"}, _column(cohort, severity), environment)
     if trust_remote_code:
         raise InputError(f"--trust-remote-code is for runs and saved models, and {text} is none; leave it out")

@@ -16,6 +16,7 @@ from causalecg.audits.suite import run_suite
 from causalecg.benchmark.cohort import simulate_cohort
 from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
+from causalecg.models.config import ModelConfig
 from causalecg.reports.build import write_report
 from causalecg.reports.declared import declared
 from causalecg.training.config import RunConfig
@@ -151,6 +152,17 @@ def test_a_run_brings_its_graph_and_balance_but_no_other_environment(cohort: Coh
     assert found.graph is not None and found.graph.to_dict() == preset("finding_mediated").to_dict()
     assert found.balance["m"]["smd_before"].tolist() == [0.9]
     assert str(tmp_path) not in (tmp_path / "s" / "runs.json").read_text()
+
+
+def test_a_saved_model_is_asked_about_ecgs_of_its_own_rate(cohort: Cohort, tmp_path, monkeypatch) -> None:
+    """The cohort's are of 50 Hz; nothing else would tell the encoder."""
+    (tmp_path / "m").mkdir()
+    saved = SimpleNamespace(config=ModelConfig(encoder="openecg", encoder_options={"rate_hz": 500}))
+    monkeypatch.setattr("causalecg.models.pretrained.from_pretrained", lambda folder, **_: saved)
+    with pytest.raises(InputError, match="reads ECGs at rate_hz = 500, and the cohort's are sampled at 50 Hz"):
+        load_model(str(tmp_path / "m"), cohort)
+    saved.config = ModelConfig()
+    assert load_model(str(tmp_path / "m"), cohort).scorer is saved
 
 
 def test_no_graph_is_declared_by_a_table_of_answers() -> None:
