@@ -29,6 +29,6 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     if n == 0:
         return McNemar(0, 0, 1.0, 1.0)
     exact = min(1.0, 2 * float(binom.cdf(k, n, 0.5)))
-    # Added up, not subtracted from the exact one: of numbers near the smallest there are, the difference can be negative.
+    # Added up: among the smallest numbers there are, the exact value less the middle's can come out negative.
     mid_p = 2 * float(binom.cdf(k - 1, n, 0.5)) + float(binom.pmf(k, n, 0.5))
     return McNemar(b, c, 1.0 if b == c else min(1.0, mid_p), exact)
