@@ -105,9 +105,9 @@ SVG(forest_figure(rows, {regime: f"{regime}, unbiased accuracy" for regime in gr
 # `group_weights` .757 and `ipw` .594, with wide intervals that go down to .69, .38 and .30: they live on the few items
 # in which style and severity, or style and answer, disagree, and each of the three seeds has others.
 #
-# In R3 the topic has an effect by right. `backdoor` closes .930 (.841 to 1.076) there and `hybrid` 1.043 (.915 to
-# 1.168), `product_of_experts` .740 and `group_weights` .648. In R4 what goes by the recorded severity alone falls:
-# `backdoor` to .316 (.118 to .440), `ipw` to .199 (-.012 to .338). `hybrid`, which takes the record for one of two
+# In R3 the topic has an effect by right. `backdoor` closes .934 (.833 to 1.096) there and `hybrid` 1.041 (.906 to
+# 1.169), `product_of_experts` .740 and `group_weights` .648. In R4 what goes by the recorded severity alone falls:
+# `backdoor` to .334 (.133 to .457), `ipw` to .199 (-.012 to .338). `hybrid`, which takes the record for one of two
 # proxies of the true severity, closes the gap as in R1. `product_of_experts` and `group_weights` do not use the
 # severity: R4 is to them as R1.
 #
@@ -193,8 +193,8 @@ SVG(forest_figure([{**row, "label": row["arm"]} for row in comparison["arms"]], 
 
 # %% [markdown]
 # Unadjusted, the model is right in .744 (.702 to .780) where the style is random; with `backdoor` it is right in .909,
-# and so is the oracle. It follows the donor's ECG in .545 of the swaps (.434 to .658), against .902 and .908. Reworded
-# it loses .343; that interval is wide (.111 to .549), since two training runs say little of a third. With 1,000 test
+# and so is the oracle. It follows the donor's ECG in .551 of the swaps (.446 to .664), against .873 and .884. Reworded
+# it loses .335; that interval is wide (.102 to .550), since two training runs say little of a third. With 1,000 test
 # items recovery is not given as a ratio.
 #
 # ## The report
