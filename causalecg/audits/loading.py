@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adjusters.contract import Scorer
-from causalecg.cohort.schema import HELD_OUT
 from causalecg.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,12 +54,11 @@ def load_model(
     if build is not None:
         raise InputError(f"--build is for a run of your own module, and {text} is no run folder; leave it out")
     if folder.is_dir():
-        from causalecg.models.encoder import require_signals
         from causalecg.models.pretrained import from_pretrained
+        from causalecg.training.scorers import require_readable
 
         found = from_pretrained(folder, trust_remote_code=trust_remote_code)
-        parts, signals = found.config, cohort.signals
-        require_signals(parts.encoder, parts.encoder_options, rate_hz=signals.rate_hz, samples=signals.samples)
+        require_readable(cohort, found.config)
         return Model(folder.name, found, {"role": "audited"}, _column(cohort, severity), environment)
     if trust_remote_code:
         raise InputError(f"--trust-remote-code is for runs and saved models, and {text} is none; leave it out")
@@ -100,7 +98,7 @@ def _run(
         "seed": run.record["seed"],
         "graph": _graph(run.graph),
         "estimand": None if estimand is None else estimand.to_dict(),
-        **{key: list(getattr(run.config, key)) for key in HELD_OUT.values()},
+        **run.config.held_out,
         "balance": None if balance is None else json.loads(balance.to_json(orient="records", double_precision=15)),
     }
     return Model(

@@ -74,7 +74,7 @@ def run_cell(cell: Cell, plan: Plan) -> str:
     """Train and score one cell, going on from wherever an earlier attempt stopped. Returns the cell's name."""
     from causalecg.audits.interventions import DEFAULT_SUITE, RANDOM
     from causalecg.audits.scoring import score
-    from causalecg.cohort.schema import HELD_OUT, Cohort
+    from causalecg.cohort.schema import Cohort
     from causalecg.training.run import train
 
     cohort = Cohort.open(plan.cohort)
@@ -88,7 +88,7 @@ def run_cell(cell: Cell, plan: Plan) -> str:
         progress=False,
     )
     about: dict[str, Any] = {"model": cell.name, "role": cell.role, "arm": cell.arm, "seed": cell.seed}
-    about |= {key: list(names) for key in HELD_OUT.values() if (names := getattr(plan.config, key))}
+    about |= {key: names for key, names in plan.config.held_out.items() if names}
     common: dict[str, Any] = {
         "run_id": cell.name,
         "run": about,

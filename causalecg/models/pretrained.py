@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,12 @@ def build_model(config: ModelConfig, *, texts: Sequence[str], leads: int, seed: 
         InputError: an unknown part or option, a language model that cannot be loaded, weights of ``config.start`` that
             are of something else, or an encoder that would be frozen as it was drawn.
     """
-    start = None if config.start is None else _saved_folder(config.start)
+    start = None if config.start is None else _read_saved(_saved_folder(config.start))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if start is not None and _holds_language_model(start):
+        if start is not None and start.holds_language_model:
             _require_same_name(config, start)
-            language_model, tokenizer = untrained_language_model(start, config)
+            language_model, tokenizer = untrained_language_model(start.folder, config)
         elif config.language_model == "embedded":
             tokenizer = train_tokenizer([*texts, config.answer_cue], vocabulary=config.embedded.vocabulary)
             language_model = embedded_language_model(config.embedded, tokenizer)
@@ -75,17 +76,16 @@ def build_encoder(config: ModelConfig, *, leads: int, seed: int) -> Any:
         if isinstance(encoder, FetchedEncoder):
             encoder.load_fetched()
     if config.start is not None:
-        folder = _saved_folder(config.start)
-        _, state = _read_saved(folder)
-        others = sorted(name for name in state if not name.startswith("encoder."))
+        start = _read_saved(_saved_folder(config.start))
+        others = sorted(name for name in start.state if not name.startswith("encoder."))
         if others:
             raise InputError(
-                f"model.start: {folder} holds a whole model ({others[0]}, ...), and where an encoder alone is trained "
-                "the rest would be lost; begin with a pre-trained encoder, or with none"
+                f"model.start: {start.folder} holds a whole model ({others[0]}, ...), and where an encoder alone is "
+                "trained the rest would be lost; begin with a pre-trained encoder, or with none"
             )
         own = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
-        _require_fit("encoder", folder, set(own) | set(state), state, own)
-        encoder.load_state_dict({name.removeprefix("encoder."): value for name, value in state.items()})
+        _require_fit("encoder", start.folder, set(own) | set(start.state), start.state, own)
+        encoder.load_state_dict({name.removeprefix("encoder."): value for name, value in start.state.items()})
     return encoder
 
 
@@ -97,20 +97,18 @@ def _saved_folder(text: str) -> Path:
     raise InputError(f"model.start: {text} holds no saved model (no model.safetensors, from {Path.cwd()})")
 
 
-def _begin_with(model: EncoderProjectorLLM, folder: Path) -> None:
+def _begin_with(model: EncoderProjectorLLM, start: _Saved) -> None:
     """Put the saved weights into the parts that they are of. InputError where such a part has another shape.
 
     Low-rank updates are begun with fresh ones where the saved language model has none.
     """
-    about, state = _read_saved(folder)
-    state |= {name: state[owner] for name, owner in about["tied"].items()}
     own = model.state_dict()
     called = {without_low_rank(name): name for name in own}
-    state = {called.get(without_low_rank(name), name): value for name, value in state.items()}
+    state = {called.get(without_low_rank(name), name): value for name, value in start.with_tied().items()}
     its_own = any(_is_of_language_model(name) for name in state)
     updated = any(is_low_rank(name) for name in state)
     if updated:
-        _require_same_scale(model.config, about, folder)
+        _require_same_scale(model.config, start)
     model.keeps_language_model |= its_own
     for part in sorted({name.partition(".")[0] for name in state}):
         wanted = {name for name in own if name.partition(".")[0] == part}
@@ -118,7 +116,8 @@ def _begin_with(model: EncoderProjectorLLM, folder: Path) -> None:
             wanted = {name for name in wanted if not _is_of_language_model(name)}
         if not updated:
             wanted = {name for name in wanted if not is_low_rank(name)}
-        _require_fit(part, folder, wanted | {name for name in state if name.partition(".")[0] == part}, state, own)
+        saved = {name for name in state if name.partition(".")[0] == part}
+        _require_fit(part, start.folder, wanted | saved, state, own)
     model.load_state_dict(state, strict=False)
 
 
@@ -133,54 +132,67 @@ def _require_fit(
             raise InputError(f"{part} of {folder} does not fit this model: {name} is {there} there, {here} here")
 
 
-def _read_saved(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """config.json and the tensors. InputError where they cannot be read."""
+@dataclass(frozen=True)
+class _Saved:
+    """What a folder of :func:`save_pretrained` holds: config.json, and the tensors."""
+
+    folder: Path
+    about: dict[str, Any]
+    state: dict[str, Tensor]
+
+    @property
+    def holds_language_model(self) -> bool:
+        """Whether it brings its language model, rather than name one; an older one may lie beside it."""
+        return (self.folder / "language_model").is_dir() and "language_model" not in self.about
+
+    def with_tied(self) -> dict[str, Tensor]:
+        """The tensors, those that share another's memory too."""
+        return self.state | {name: self.state[owner] for name, owner in self.about["tied"].items()}
+
+
+def _read_saved(folder: Path) -> _Saved:
+    """InputError where config.json or the tensors cannot be read."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         about = json.loads((folder / "config.json").read_text())
         about["config"], about["tied"], about["leads"]
-        return about, load_file(folder / "model.safetensors")
+        return _Saved(folder, about, load_file(folder / "model.safetensors"))
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"{folder} holds no readable model: {str(error).splitlines()[0]}") from error
 
 
-def _holds_language_model(folder: Path) -> bool:
-    """Whether a saved model brings its language model, rather than name one; an older one may lie beside it."""
-    return (folder / "language_model").is_dir() and "language_model" not in _read_saved(folder)[0]
-
-
-def _require_same_name(config: ModelConfig, folder: Path) -> None:
+def _require_same_name(config: ModelConfig, start: _Saved) -> None:
     """InputError where the language model that a folder brings began as another."""
-    saved = _read_saved(folder)[0]["config"]["language_model"]
+    saved = start.about["config"]["language_model"]
     if saved != config.language_model:
         raise InputError(
-            f"model.start: {folder} holds a language model that began as '{saved}', not as '{config.language_model}'; "
+            f"model.start: {start.folder} holds a language model that began as '{saved}', not as "
+            f"'{config.language_model}'; "
             f'name model.language_model = "{saved}"'
         )
 
 
-def _base_of(config: ModelConfig, folder: Path) -> dict[str, str]:
+def _base_of(config: ModelConfig, start: _Saved) -> dict[str, str]:
     """What the language model must be that a folder's weights were learned beside: empty where a folder names none, or
     the configuration another. InputError where low-rank updates would be of that other."""
-    about, state = _read_saved(folder)
-    its = about["config"]
-    if any(is_low_rank(name) for name in state):
-        _require_same_name(config, folder)
+    its = start.about["config"]
+    if any(is_low_rank(name) for name in start.state):
+        _require_same_name(config, start)
     elif its["language_model"] != config.language_model or config.revision not in (None, its.get("revision")):
         return {}
-    found: dict[str, str] = about.get("language_model", {})
+    found: dict[str, str] = start.about.get("language_model", {})
     return found
 
 
-def _require_same_scale(config: ModelConfig, saved: dict[str, Any], folder: Path) -> None:
+def _require_same_scale(config: ModelConfig, start: _Saved) -> None:
     """InputError where low-rank updates would weigh otherwise than when they were learned."""
-    its, own = (saved["config"].get("lora") or {}).get("alpha"), config.lora and config.lora.alpha
+    its, own = (start.about["config"].get("lora") or {}).get("alpha"), config.lora and config.lora.alpha
     if its is not None and own is not None and its != own:
         raise InputError(
-            f"model.start: {folder} holds low-rank updates of lora.alpha = {its:g}, which lora.alpha = {own:g} would "
-            f"scale otherwise; write lora.alpha = {its:g}"
+            f"model.start: {start.folder} holds low-rank updates of lora.alpha = {its:g}, which lora.alpha = {own:g} "
+            f"would scale otherwise; write lora.alpha = {its:g}"
         )
 
 
@@ -263,24 +275,22 @@ def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> E
             language model that has changed since (a relative folder is looked for from the current one).
     """
     folder = Path(folder)
-    about, state = _read_saved(folder)
+    saved = _read_saved(folder)
     try:
-        config = ModelConfig(**{**about["config"], "trust_remote_code": trust_remote_code})
+        config = ModelConfig(**{**saved.about["config"], "trust_remote_code": trust_remote_code})
     except ValueError as error:
         raise InputError(f"{folder} holds no readable model: {str(error).splitlines()[0]}") from error
-    named = config.language_model != "embedded" and not _holds_language_model(folder)
+    named = config.language_model != "embedded" and not saved.holds_language_model
     if named:
-        identity = about.get("language_model", {})
+        identity = saved.about.get("language_model", {})
         # Whatever the configuration's revision stands for by now.
         config = config.model_copy(update={"revision": identity.get("commit", config.revision)})
         language_model, tokenizer = _named_language_model(config, identity)
     else:
         language_model, tokenizer = untrained_language_model(folder, config)
-    model = _assemble(config, language_model, tokenizer, int(about["leads"]))
+    model = _assemble(config, language_model, tokenizer, int(saved.about["leads"]))
     model.keeps_language_model = not named
-    for name, owner in about["tied"].items():
-        state[name] = state[owner]
-    missing, unexpected = model.load_state_dict(state, strict=False)
+    missing, unexpected = model.load_state_dict(saved.with_tied(), strict=False)
     lost = [name for name in missing if not (named and _is_of_language_model(name))]
     if lost or unexpected:
         raise InputError(f"{folder / 'model.safetensors'} does not fit its config: {(lost + unexpected)[0]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from causalecg.cohort.schema import HELD_OUT, TEST_SPLITS, Cohort
+from causalecg.cohort.schema import TEST_SPLITS, Cohort
 from causalecg.errors import InputError
 from causalecg.records import read_record
 from causalecg.training.config import RunConfig
@@ -19,9 +19,7 @@ def require_held_out(config: RunConfig) -> None:
     """
     if config.model.start is None:
         return
-    start = Path(config.model.start)
-    if start.name == "model" and (start.parent / "run.json").is_file():
-        start = start.parent
+    start = begun_from(config.model.start)
     if (start / "run.json").is_file():
         before = RunConfig.read(start / "config.json")
     elif (start / "pretraining.json").is_file():
@@ -32,11 +30,17 @@ def require_held_out(config: RunConfig) -> None:
     require_held_out_before(config, before, str(start))
 
 
+def begun_from(start: str) -> Path:
+    """The folder whose records tell of the weights that ``model.start`` names: of the run, where they are its own."""
+    folder = Path(start)
+    return folder.parent if folder.name == "model" and (folder.parent / "run.json").is_file() else folder
+
+
 def require_held_out_before(config: RunConfig, before: RunConfig, where: str) -> None:
     """InputError where a topic or template is held out now, and was not before. An encoder, which is asked nothing, was
     asked of no template either."""
-    for key in HELD_OUT.values():
-        learned = [name for name in getattr(config, key) if name not in getattr(before, key)]
+    for key, names in config.held_out.items():
+        learned = [name for name in names if name not in before.held_out[key]]
         if key == "held_out_templates" and before.template_ids:
             learned = [name for name in learned if name in before.template_ids]
         if learned:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from causalecg.cohort.schema import HELD_OUT
 from causalecg.errors import InputError
 from causalecg.models.config import EmbeddedLanguageModel, LowRank, ModelConfig
 
@@ -60,6 +61,11 @@ class RunConfig(BaseModel):
     question_vectors: str | None = None
     threads: int = Field(default=1, ge=1)
     checkpoint_steps: int = Field(default=0, ge=0)
+
+    @property
+    def held_out(self) -> dict[str, list[str]]:
+        """Key of what is held out -> names, as records of runs have it."""
+        return {key: list(getattr(self, key)) for key in HELD_OUT.values()}
 
     def same_as(self, record: object) -> bool:
         """Whether it is what was recorded, by whichever version: keys that a record lacks have their defaults."""

@@ -68,7 +68,7 @@ def pretrain_encoder(
     about = {"task": task, "seed": seed, "cohort_hash": cohort.hash, "config": config.model_dump(mode="json")}
     check_launch()
     require_held_out(config)
-    require_readable(cohort, config)
+    require_readable(cohort, config.model)
     with processes().main_process_first():
         done = _claimed(out, about)
     if done:

@@ -18,13 +18,12 @@ from torch import nn
 from adjusters.contract import Adjuster, Objective
 from adjusters.registry import load_adjuster
 from causalecg import __version__
-from causalecg.cohort.schema import HELD_OUT
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
 from causalecg.training.arms import Arm
-from causalecg.training.beginnings import require_held_out
+from causalecg.training.beginnings import begun_from, require_held_out
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import fit_arm, graph_of
 from causalecg.training.loop import Loop, restore
@@ -223,7 +222,7 @@ def _train(
         "further_answers": fitted.further_answers,
         "estimand": None if fitted.estimand is None else fitted.estimand.to_dict(),
         "rows": {"train": len(fitted.train.table), "valid": len(fitted.valid.table)},
-        **{key: list(getattr(config, key)) for key in HELD_OUT.values()},
+        **config.held_out,
         "kinds": _kinds(fitted.learned, config),
         "leads": len(cohort.signals.leads),
         "parameters": {
@@ -267,10 +266,9 @@ def _kinds(learned: pd.DataFrame, config: RunConfig) -> list[str] | None:
     """Kinds of questions learned from, in this run or what it begins with; ``None`` where of that it is not known."""
     before: list[str] | None = []
     if config.model.start is not None:
-        start = Path(config.model.start)
-        folder = start.parent if start.name == "model" else start
-        if (folder / "run.json").is_file():
-            before = read_record(folder / "run.json").get("kinds")
+        start = begun_from(config.model.start)
+        if (start / "run.json").is_file():
+            before = read_record(start / "run.json").get("kinds")
         elif not (start / "pretraining.json").is_file():
             before = None
     return None if before is None else sorted({*before, *learned["kind"]})
@@ -278,7 +276,7 @@ def _kinds(learned: pd.DataFrame, config: RunConfig) -> list[str] | None:
 
 def check_arm(cohort: Cohort, arm: Arm, config: RunConfig) -> None:
     """Raise what :func:`train` would before it builds a model: InputError, ContractError or NotIdentified."""
-    require_readable(cohort, config)
+    require_readable(cohort, config.model)
     fit_arm(cohort, arm, config, np.random.SeedSequence(0))
 
 

@@ -18,6 +18,7 @@ from causalecg.training.arms import Arm
 
 if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
+    from causalecg.models.config import ModelConfig
     from causalecg.training.config import RunConfig
 
 #: Builds a fresh scorer from a seed.
@@ -28,16 +29,16 @@ def composite_builder(cohort: Cohort, config: RunConfig, texts: list[str]) -> Bu
     """Fresh encoder-projector-LLMs; ``texts`` train the embedded tokenizer. Raises as :func:`require_readable` does."""
     from causalecg.models.pretrained import build_model
 
-    require_readable(cohort, config)
+    require_readable(cohort, config.model)
     leads = len(cohort.signals.leads)
     return lambda seed: build_model(config.model, texts=texts, leads=leads, seed=seed)
 
 
-def require_readable(cohort: Cohort, config: RunConfig) -> None:
+def require_readable(cohort: Cohort, model: ModelConfig) -> None:
     """InputError where the encoder reads ECGs of another rate or length than the cohort's."""
     from causalecg.models.encoder import require_signals
 
-    model, signals = config.model, cohort.signals
+    signals = cohort.signals
     require_signals(model.encoder, model.encoder_options, rate_hz=signals.rate_hz, samples=signals.samples)
 
 
