@@ -149,8 +149,8 @@ class Stage:
             with :meth:`Objective.wanted` in evaluation mode, without gradients, in row order, on the stage's split
             with the model as the stage before left it (its best epoch, where that was stopped early).
         keep_best: end with the state of the lowest validation loss, whether or not the run stops early. The state the
-            stage began with is given up only for one that is :func:`clearly_lower`: a few heavy rows decide a weighted
-            loss, and must not undo by chance what an earlier stage has learned.
+            stage began with is given up only for one that is :func:`adjusters.kept_state.clearly_lower`: a few heavy
+            rows decide a weighted loss, and must not undo by chance what an earlier stage has learned.
         weighted: whether the rows' weights, if there are any, count in the stage's loss. Its validation loss is
             weighted exactly where they do.
     """
@@ -293,12 +293,6 @@ def weighted_mean(per_item: Tensor, batch: Batch) -> Tensor:
     """Mean of weight x loss. Weights have mean one over the training table, so the gradient is unbiased."""
     weight = batch.columns.get("weight")
     return per_item.mean() if weight is None else (weight.to(per_item.dtype) * per_item).mean()
-
-
-def clearly_lower(before: Tensor, after: Tensor) -> bool:
-    """Whether (rows,) losses fell on average by more than two standard errors of the paired difference."""
-    fall = (before - after).double()
-    return bool(fall.mean() > 2 * fall.std() / len(fall) ** 0.5)
 
 
 class Adjuster:

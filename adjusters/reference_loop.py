@@ -24,8 +24,8 @@ from adjusters.contract import (
     Scorer,
     Stage,
     Variant,
-    clearly_lower,
 )
+from adjusters.kept_state import clearly_lower
 from structural_models.estimand import Estimand
 
 

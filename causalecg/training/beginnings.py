@@ -5,21 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from causalecg.cohort.schema import TEST_SPLITS, Cohort
 from causalecg.errors import InputError
+from causalecg.parquet import read_parquet
 from causalecg.records import read_record
 from causalecg.training.config import RunConfig
 from causalecg.training.tables import of_environment, rows_of
 
+#: In the folder of a run or a pre-trained encoder: ``source`` and ``patient_id`` of all whom its weights have learned
+#: from or were chosen by, those of what it began with among them.
+PATIENTS = "patients.parquet"
 
-def require_held_out(config: RunConfig) -> None:
-    """InputError where ``config.model.start`` is a run, or a pre-trained encoder, that held out less.
+
+def require_untested(cohort: Cohort, config: RunConfig) -> None:
+    """InputError where ``config.model.start`` is a run, or a pre-trained encoder, that held out less, or learned from a
+    patient in the test of the cohort.
 
     Of a saved model without a record nothing is known.
     """
     if config.model.start is None:
         return
     start = begun_from(config.model.start)
+    both = _tested_patients(cohort, config) & (_learned_before(config) or set())
+    if both:
+        source, patient = min(both)
+        raise InputError(
+            f"patient {patient} of {source} is in the test of cohort {cohort.path}, and {len(both)} such patients are "
+            f"among those that {start} learned from; begin with a model of the same split by patient"
+        )
     if (start / "run.json").is_file():
         before = RunConfig.read(start / "config.json")
     elif (start / "pretraining.json").is_file():
@@ -28,6 +43,26 @@ def require_held_out(config: RunConfig) -> None:
     else:
         return
     require_held_out_before(config, before, str(start))
+
+
+def write_patients(out: Path, cohort: Cohort, config: RunConfig, tables: Iterable[pd.DataFrame]) -> None:
+    """Record whom a run has learned from (tables with ``ecg_ids``); nothing where of what it began with it is not
+    known."""
+    before = _learned_before(config)
+    if before is None:
+        return
+    learned = before.union(*(_patients(cohort, table["ecg_ids"]) for table in tables))
+    pd.DataFrame(sorted(learned), columns=["source", "patient_id"], dtype=str).to_parquet(out / PATIENTS, index=False)
+
+
+def _learned_before(config: RunConfig) -> set[tuple[str, str]] | None:
+    """Whom ``config.model.start`` has learned from; ``None`` where that is not known."""
+    if config.model.start is None:
+        return set()
+    path = begun_from(config.model.start) / PATIENTS
+    if not path.is_file():
+        return None
+    return set(read_parquet(path)[["source", "patient_id"]].itertuples(index=False, name=None))
 
 
 def begun_from(start: str) -> Path:
@@ -56,8 +91,7 @@ def refuse_tested_patients(cohorts: Sequence[Cohort], configs: Sequence[RunConfi
     """
     learned: dict[tuple[str, str], str] = {}
     for cohort, config in zip(cohorts, configs, strict=True):
-        rows = cohort.items[cohort.items["split"].isin(TEST_SPLITS)]
-        both = learned.keys() & _patients(cohort, of_environment(rows, config.environment)["ecg_ids"])
+        both = learned.keys() & _tested_patients(cohort, config)
         if both:
             source, patient = min(both)
             raise InputError(
@@ -68,6 +102,11 @@ def refuse_tested_patients(cohorts: Sequence[Cohort], configs: Sequence[RunConfi
         for split in ("train", "valid"):
             table = rows_of(cohort, split, environment=config.environment, template_ids=config.template_ids)
             learned |= dict.fromkeys(_patients(cohort, table["ecg_ids"]), str(cohort.path))
+
+
+def _tested_patients(cohort: Cohort, config: RunConfig) -> set[tuple[str, str]]:
+    rows = cohort.items[cohort.items["split"].isin(TEST_SPLITS)]
+    return _patients(cohort, of_environment(rows, config.environment)["ecg_ids"])
 
 
 def _patients(cohort: Cohort, ecg_ids: Iterable[Sequence[str]]) -> set[tuple[str, str]]:

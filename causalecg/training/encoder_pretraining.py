@@ -25,7 +25,7 @@ from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
-from causalecg.training.beginnings import require_held_out
+from causalecg.training.beginnings import require_untested, write_patients
 from causalecg.training.config import RunConfig
 from causalecg.training.loop import Loop
 from causalecg.training.progress import training_bar
@@ -67,7 +67,7 @@ def pretrain_encoder(
     out = Path(out)
     about = {"task": task, "seed": seed, "cohort_hash": cohort.hash, "config": config.model_dump(mode="json")}
     check_launch()
-    require_held_out(config)
+    require_untested(cohort, config)
     require_readable(cohort, config.model)
     with processes().main_process_first():
         done = _claimed(out, about)
@@ -106,6 +106,7 @@ def pretrain_encoder(
         save_file(state, out / "model.safetensors")
         saved = {"config": config.model.model_dump(mode="json"), "leads": leads, "tied": {}, "labels": labels}
         write_record(out / "config.json", saved)
+        write_patients(out, cohort, config, tables)
         write_record(out / "pretraining.json", {**about, "status": "done"})
         shutil.rmtree(out / "checkpoint", ignore_errors=True)
     return out

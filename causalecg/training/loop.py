@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adjusters.contract import Adjuster, Batch, LossTerms, Objective, Stage, clearly_lower
+from adjusters.contract import Adjuster, Batch, LossTerms, Objective, Stage
+from adjusters.kept_state import clearly_lower
 from causalecg.errors import InputError
 from causalecg.processes import on_processors
 from causalecg.training import checkpoint, sharding

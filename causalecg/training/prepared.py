@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-from adjusters.contract import Batch, LossTerms, Objective, Stage, clearly_lower
+from adjusters.contract import Batch, LossTerms, Objective, Stage
+from adjusters.kept_state import KeptState
 from causalecg.errors import InputError
 from causalecg.training.arms import Arm
 from causalecg.training.config import RunConfig
@@ -67,8 +68,7 @@ class Prepared:
         self._rows = {"train": fitted.train, "validation": fitted.valid}
         restarts = any(stage.init == "restart" for stage in self.stages)
         self._initial = copy.deepcopy(objective.state_dict()) if restarts else {}
-        #: Of a stage that keeps its best state: that state, the losses it began with, and the lowest mean since.
-        self._best: tuple[dict[str, Tensor], Tensor, float] | None = None
+        self._kept: KeptState | None = None
 
     def begin(self, stage: Stage) -> None:
         """Compute what a stage wants and begin it. One with ``reset_optimizer`` or ``init="restart"`` is to be given
@@ -77,30 +77,23 @@ class Prepared:
         if stage.init == "restart":
             self.objective.load_state_dict(self._initial)
         self.objective.begin(stage, *given)
-        self._best = None
-        if stage.keep_best and stage.split == "train":
-            each = self._validation_losses(stage)
-            self._best = copy.deepcopy(self.objective.state_dict()), each, float(each.mean())
+        keeps = stage.keep_best and stage.split == "train"
+        self._kept = KeptState(self.objective, lambda: self._validation_losses(stage)) if keeps else None
         self.objective.train()
 
     def end_epoch(self, stage: Stage, *, last: bool) -> None:
         """Of a stage that keeps its best state: see whether it is clearly better than the one it began with, and better
         than all since; after the last epoch put the best one back. :meth:`batches` does it behind its last batch."""
-        if self._best is None:
-            return
-        kept, began, lowest = self._best
-        each = self._validation_losses(stage)
-        if float(each.mean()) <= lowest and clearly_lower(began, each):
-            kept, lowest = copy.deepcopy(self.objective.state_dict()), float(each.mean())
-        self._best = kept, began, lowest
+        if self._kept is not None:
+            self._kept.look()
         if last:
             self.put_back_best()
 
     def put_back_best(self) -> None:
         """End a stage that keeps its best state; nothing where it does not."""
-        if self._best is not None:
-            self.objective.load_state_dict(self._best[0])
-        self._best = None
+        if self._kept is not None:
+            self._kept.put_back()
+        self._kept = None
 
     def _validation_losses(self, stage: Stage) -> Tensor:
         found = validation_losses(self.objective, self._rows["validation"], stage, self._device)

@@ -1,6 +1,7 @@
 """One run: an arm, a seed, a cohort, in a folder that can be resumed and read back.
 
-config.json  run.json  metrics.jsonl  adjuster.json  balance.parquet  model/  objective.safetensors
+config.json  run.json  metrics.jsonl  adjuster.json  balance.parquet  patients.parquet  model/
+objective.safetensors
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from causalecg.parquet import read_parquet
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
 from causalecg.training.arms import Arm
-from causalecg.training.beginnings import begun_from, require_held_out
+from causalecg.training.beginnings import begun_from, require_untested, write_patients
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import fit_arm, graph_of
 from causalecg.training.loop import Loop, restore
@@ -65,8 +66,8 @@ def train(
 
     Raises:
         InputError: ``out`` is a run of something else, what it begins with may have learned of a topic that is held
-            out, a severity scale or column is missing, test rows would be learned from, or the encoder reads ECGs of
-            another rate or length.
+            out or has learned from a patient of the test, a severity scale or column is missing, test rows would be
+            learned from, or the encoder reads ECGs of another rate or length.
         ContractError: the adjuster cannot work with this table, estimand or scorer.
         NotIdentified: the graph does not identify what the adjuster needs.
     """
@@ -81,7 +82,7 @@ def train(
         "scorer": "composite" if scorer is None else _name_of(scorer),
     }
     check_launch()
-    require_held_out(config)
+    require_untested(cohort, config)
     taking_part = processes()
     fresh = not (out / "run.json").exists()
     taking_part.wait_for_everyone()
@@ -244,6 +245,7 @@ def _train(
         )
         loop.run()
     if loop.accelerator.is_main_process:
+        write_patients(out, cohort, config, [fitted.learned, fitted.valid.table])
         _finish(out, objective, fitted.adjuster, fitted.learned, record)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from causalecg.benchmark.cohort import simulate_cohort
+from causalecg.benchmark.compare import run_comparison
 from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
-from causalecg.training.beginnings import refuse_tested_patients
+from causalecg.parquet import read_parquet
+from causalecg.training.beginnings import PATIENTS, refuse_tested_patients
 from causalecg.training.config import RunConfig
-from causalecg.training.encoder_pretraining import _frequent_labels
+from causalecg.training.encoder_pretraining import _frequent_labels, pretrain_encoder
 from causalecg.training.run import train
 from causalecg.training.stages import train_stages
 
@@ -109,3 +112,37 @@ def test_a_patient_learned_from_is_not_tested_later() -> None:
     made = [patients("simulated R1", train=["1"], valid=["2"], test=["3"]) for _ in range(2)]
     made[1].items["split"] = ["test", "valid", "train"]
     refuse_tested_patients(made, configs)
+
+
+def test_patients_behind_what_a_run_begins_with_are_not_tested(two_topics, tmp_path) -> None:
+    named = replace(two_topics, ecgs=two_topics.ecgs.assign(source="a clinic"))
+    first, second = tmp_path / "first", tmp_path / "second"
+    config = RunConfig(epochs=1, model=SMALL)
+    train(named, "none", config, seed=0, out=first, progress=False)
+    learned = named.items[named.items["split"].isin(["train", "valid"])]
+    expected = {patient for names in learned["patient_ids"] for patient in names}
+    assert set(read_parquet(first / PATIENTS)["patient_id"]) == expected
+
+    # Another cohort of other training patients: whoever comes after it is told of the first one's too.
+    turned = {"train": "test", "test": "train", "test_unbiased": "train_oracle"}
+    other = replace(named, items=named.items.assign(split=named.items["split"].replace(turned)))
+    elsewhere = replace(other, ecgs=other.ecgs.assign(source="another clinic"))
+    begun = config.model_copy(update={"model": config.model.model_copy(update={"start": str(first)})})
+    for attempt in (
+        lambda: train(other, "none", begun, seed=0, out=second, progress=False),
+        lambda: pretrain_encoder(other, "labels", begun, seed=0, out=second, progress=False),
+        lambda: run_comparison(other, ["none"], 1, begun, second, progress=False),
+    ):
+        with pytest.raises(InputError, match=r"patient .* of a clinic is in the test of cohort .*first learned from"):
+            attempt()
+        assert not second.exists()
+    train(elsewhere, "none", begun, seed=0, out=second, progress=False)
+    found = read_parquet(second / PATIENTS)
+    assert set(found.loc[found["source"] == "a clinic", "patient_id"]) == expected
+    assert set(found["source"]) == {"a clinic", "another clinic"}
+
+    # Of saved weights without a record nothing is known, and so nothing is said of what begins with them.
+    (second / PATIENTS).unlink()
+    begun = config.model_copy(update={"model": config.model.model_copy(update={"start": str(second)})})
+    train(other, "none", begun, seed=0, out=tmp_path / "third", progress=False)
+    assert not (tmp_path / "third" / PATIENTS).exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adjusters.contract import clearly_lower
+from adjusters.kept_state import clearly_lower
 from causalecg.training.run import train
 
 

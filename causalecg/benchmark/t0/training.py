@@ -21,7 +21,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from adjusters.contract import Adjuster, Batch, LossTerms, Objective, Stage, clearly_lower
+from adjusters.contract import Adjuster, Batch, LossTerms, Objective, Stage
+from adjusters.kept_state import KeptState
 from adjusters.reference_loop import columns_of, epoch_batches, validation_losses, variants, wanted, weighted
 from adjusters.registry import adjuster_class, option_names
 from causalecg.benchmark import exact
@@ -214,7 +215,8 @@ class _Stages:
         if not stage.trains or not rounds:
             return StageRecord(stage.name, "none", 0, float("nan"), float("nan"))
         smooth = len(stage.trains) == 1 and type(self.objective).after_step is Objective.after_step
-        judge = _Kept(self, stage) if stage.keep_best and stage.split == "train" else None
+        keeps = stage.keep_best and stage.split == "train"
+        judge = KeptState(self.objective, lambda: self._validation_losses(stage)) if keeps else None
         own = stage.split == "train" and type(self.adjuster).batches is not Adjuster.batches
         batches = [] if own else [self.make_batch(table, np.arange(len(table)), columns)]
         drawn: list[np.ndarray] = []
@@ -294,30 +296,10 @@ class _Stages:
             parameter.grad = gradient
         return total.detach(), LossTerms(terms.total.detach(), terms.per_item)
 
+    def _validation_losses(self, stage: Stage) -> Tensor:
+        self.objective.eval()
+        table = self.tables["validation"]
+        return validation_losses(self.objective, table, self.adjuster, self.make_batch, weighted=stage.weighted)
+
     def _parameters(self, part: str) -> list[nn.Parameter]:
         return [p for p in dict.fromkeys(self.objective.parameters_of(part)) if p.requires_grad]
-
-
-class _Kept:
-    """The state of the lowest validation loss, where that is clearly lower than the one the stage began with."""
-
-    def __init__(self, stages: _Stages, stage: Stage) -> None:
-        self.stages, self.stage = stages, stage
-        self.began = self._losses()
-        self.lowest = float(self.began.mean())
-        self.state = copy.deepcopy(stages.objective.state_dict())
-
-    def look(self) -> None:
-        each = self._losses()
-        if float(each.mean()) < self.lowest and clearly_lower(self.began, each):
-            self.lowest, self.state = float(each.mean()), copy.deepcopy(self.stages.objective.state_dict())
-
-    def put_back(self) -> None:
-        self.stages.objective.load_state_dict(self.state)
-
-    def _losses(self) -> Tensor:
-        self.stages.objective.eval()
-        table = self.stages.tables["validation"]
-        return validation_losses(
-            self.stages.objective, table, self.stages.adjuster, self.stages.make_batch, weighted=self.stage.weighted
-        )
