@@ -5,8 +5,8 @@ Prints Markdown tables. Two processes; about ten minutes.
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the processes are the parallelism
 
@@ -21,7 +21,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from causalecg.audits.audit import difference
-from causalecg.audits.checks.dependence import _PERMUTATIONS, _distance, _exchanged, _tables
+from causalecg.audits.checks.dependence import _apart, _strata
 from causalecg.audits.score_set import ScoreSet
 from causalecg.audits.statistics.bootstrap import ClusterBootstrap
 from causalecg.audits.statistics.mcnemar import mcnemar
@@ -52,11 +52,8 @@ def dependence_p(rng: np.random.Generator, items: int = 1000) -> tuple[float]:
     truth = rng.integers(0, 2, items)
     style = np.where(rng.random(items) < 0.8, truth, 1 - truth)
     answer = np.where(rng.random(items) < 0.9, truth, 1 - truth)
-    tables = _tables(truth, style, answer)
-    total = sum(t.sum() for t in tables)
-    observed = sum(_distance(t[None])[0] * t.sum() for t in tables) / total
-    chance = sum((_distance(_exchanged(t, rng)) * t.sum() for t in tables), np.zeros(_PERMUTATIONS)) / total
-    return ((1 + int((chance >= observed - 1e-12).sum())) / (1 + _PERMUTATIONS),)
+    boot = ClusterBootstrap(np.arange(items)[:, None], rng=rng, replicates=2)
+    return (_apart(_strata(truth, style, answer), boot, items, rng).p,)
 
 
 def clustered(rng: np.random.Generator, patients: int, p: float) -> tuple[np.ndarray, np.ndarray]:
@@ -78,6 +75,18 @@ def covers(rng: np.random.Generator, patients: int, p: float) -> tuple[bool, boo
         gap.low <= 0.1 <= gap.high,
         ratio.low <= (p - 0.1) / p <= ratio.high,
     )
+
+
+def covers_apart(rng: np.random.Generator, patients: int, apart: float) -> tuple[bool]:
+    """A share of .7 in nine of ten items' style, .7 - ``apart`` in the other; items of a patient go together."""
+    who, _ = clustered(rng, patients, 0.7)
+    rare = rng.random(len(who)) < 0.1
+    z = (rng.standard_normal(patients)[who] + rng.standard_normal(len(who))) / np.sqrt(2)
+    answer = (norm.cdf(z) < 0.7 - apart * rare).astype(np.int64)
+    boot = ClusterBootstrap(who[:, None], rng=rng, replicates=500)
+    strata = _strata(np.zeros(len(who), dtype=np.int64), rare.astype(np.int64), answer)
+    found = _apart(strata, boot, len(who), rng).interval
+    return (found.low <= apart <= found.high,)
 
 
 def covers_donors(rng: np.random.Generator, donors: int) -> tuple[bool]:
@@ -202,6 +211,11 @@ def main(share: float = 1.0) -> None:
                 flush=True,
             )
 
+        print("\n| 300 patients, styles apart by | distance of styles |\n|---|---|")
+        for apart in (0.0, 0.1, 0.3):
+            draw = partial(covers_apart, patients=300, apart=apart)
+            print(f"| {apart} | {repeat(draw, sets // 5, pool).mean():.4f} |", flush=True)
+
         sets = max(20, int(POWER_SETS * share))
         print(f"\nPower: the Bayes user of a shortcut (d' = {D_PRIME}), {sets} data sets each; last the ideal reader\n")
         print(
@@ -217,4 +231,6 @@ def main(share: float = 1.0) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("share", type=float, nargs="?", default=1.0, help="of the numbers of data sets")
+    main(parser.parse_args().share)

@@ -12,8 +12,8 @@ cover) and asks t of an ECG with probability 1/(1 + exp(-(a + b z))), z the driv
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,4 +157,6 @@ def _estimates(table, method, columns, topics, rng) -> np.ndarray:  # type: igno
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", type=int, nargs="?", default=100, help="how many")
+    main(parser.parse_args().studies)

@@ -5,7 +5,7 @@ Run: python benchmarks/effects_coverage.py [data sets]
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 import numpy as np
 import pandas as pd
@@ -119,4 +119,6 @@ def _count(kept, drawn, part, method, clusters, seen, done, overlap) -> None:  #
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data_sets", type=int, nargs="?", default=10_000, help="how many")
+    main(parser.parse_args().data_sets)

@@ -226,8 +226,8 @@ _PRESETS = {
             "reference_paper",
             _PAPER,
             _ROLES_WHOLE,
-            "Severity shapes both the question asked and the answer; the ECG carries no trace of severity. "
-            "Averaging over P(s) and over P(s | E) then agree.",
+            "Our reading of the reference paper's abstract: severity shapes both the question asked and the answer. "
+            "That the ECG carries no trace of severity it does not state; averages over P(s) and P(s | E) then agree.",
         ),
         _declare(
             "severity_visible",

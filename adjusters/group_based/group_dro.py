@@ -51,7 +51,8 @@ class GroupDRO(GroupAdjuster):
         summary="Group DRO: the worst group of answer and style decides what is learned.",
         needs=("treatment",),
         uses=("batches", "objective"),
-        consistent_when="given the answer, the ECG is independent of the style, and a worst group has rows enough",
+        consistent_when="given the answer, ECG and topic are independent of the style, all answers are equally "
+        "frequent, and a worst group has rows enough",
         fails_when="the rows of the rare groups can be memorised (very strong confounding); R5, where they are absent; "
         "R3, where a group is harder for a reason that is not the shortcut",
         source="Sagawa et al. 2020, algorithm 1 and section 3.2",

@@ -22,7 +22,7 @@ class GroupWeights(GroupAdjuster):
 
     "uniform" weights are proportional to 1 / P(G): all groups have the same weight altogether. "independent" weights
     are P(A) P(R) / P(A, R), where R is the rest of the group (the style): as independent as the former, but the
-    answers and the styles keep the shares they have.
+    answers and the styles keep the shares they have. Uniform ones teach answers of equal frequency.
 
     Args:
         groups: columns joined by "-", of which "answer", "style" and "severity" mean their roles.
@@ -38,7 +38,8 @@ class GroupWeights(GroupAdjuster):
         summary="Weights by the inverse frequency of answer and style, so that the style tells nothing of the answer.",
         needs=("treatment",),
         uses=("weights",),
-        consistent_when="given the answer, the ECG is independent of the style",
+        consistent_when="given the answer, ECG and topic are independent of the style, and all answers are equally "
+        "frequent, or scheme=independent",
         fails_when="the question has an effect of its own (R3), severity is seen in the ECG (R2), or a group is empty "
         "(R5); few effective rows under strong confounding",
         source="Idrissi et al. 2022, 'Simple data balancing' (RWG)",

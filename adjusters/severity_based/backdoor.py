@@ -88,7 +88,8 @@ class Backdoor(Adjuster):
         uses=("objective", "predict"),
         estimands=("P(A | E, do(Q))",),
         extra_passes=(0, "K - 1"),
-        consistent_when="severity is measured without error and blocks every back-door path given ECG and topic",
+        consistent_when="severity is measured without error and blocks every back-door path given ECG and topic, and "
+        "every style occurs at every severity",
         fails_when="severity recorded with error (R4); no overlap (R5, refused unless exclusion is declared); causes "
         "besides severity (R9); with prior=marginal, severity visible in the ECG (R2), and even no confounding (R8)",
         source="Pearl 2009, section 3.3",

@@ -77,7 +77,8 @@ class Hybrid(Backdoor):
         extra_passes=("K - 1", "K - 1"),
         consistent_when=(
             "given the true severity (and topic), recorded severity, wording and ECG are independent, the record errs "
-            "independently of the answer, and the style has no effect of its own, unless exchange=0"
+            "independently of the answer, the wording goes with severity, and the style has no effect of its own, "
+            "unless exchange=0; where it has none, exchange alone suffices and severity adds nothing"
         ),
         fails_when=(
             "the record errs with the wording or the answer; the style itself causes the answer (R9), without errors "

@@ -50,8 +50,7 @@ class LearnedMixin(PriorBased):
         bias_view="style, template, type or question",
         consistent_when="as the product of experts, where g is one; otherwise no guarantee",
         fails_when="nothing fixes g: the scorer sees the view too and can make up for any g in training, so the "
-        "penalty drives g up without bound, and the prediction turns the shortcut round, even where there is none; "
-        "published runs on Biased-MNIST did so as well (2.9 % on the biased test)",
+        "penalty drives g up without bound, and the prediction turns the shortcut round, even where there is none",
         source="Clark, Yatskar & Zettlemoyer 2019 (learned mixin + H)",
     )
 

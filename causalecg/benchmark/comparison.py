@@ -125,7 +125,7 @@ def summarise(cohort: Cohort, cells: Sequence[Cell], out: Path, *, seed: int = 0
             if "none" in arms and arm != "none":
                 less = boot.interval(lambda a, b: a - b, means[arm], means["none"])
                 rows[arm][f"{split}_versus_none"] = less.as_dict()
-        record["majority"][split] = boot.boot.means(part["majority"]).share(0).as_dict()
+        record["majority"][split] = boot.share(boot.without_seeds(part["majority"]))
         if split == "test":
             balanced = boot.arms(part["correct"], part["balance"])
             for arm in arms:
@@ -146,7 +146,7 @@ def summarise(cohort: Cohort, cells: Sequence[Cell], out: Path, *, seed: int = 0
             )
             found = extra.arms({arm: values[asked] for arm, values in column.items()})
             if name == "zero_shot":
-                record["majority"][name] = extra.boot.means(part["commonest"](asked)[asked]).share(0).as_dict()
+                record["majority"][name] = extra.share(extra.without_seeds(part["commonest"](asked)[asked]))
             for arm in arms:
                 whole = extra.interval(lambda m: m, found[arm]).as_dict()
                 rows[arm][name] = extra.share(found[arm]) if name in ("follow_rate", "zero_shot") else whole

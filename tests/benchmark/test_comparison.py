@@ -83,6 +83,13 @@ def test_donors_widen_the_interval_and_differences_stay_paired() -> None:
     assert widths[1][1] < widths[1][0] / 2
 
 
+def test_what_no_training_decides_has_the_interval_of_an_arm_that_answers_so_with_every_seed() -> None:
+    values = (np.random.default_rng(0).random(300) < 0.9).astype(float)
+    boot = SeededBootstrap(singles(300), 3, seed=0)
+    arm = boot.share(boot.arms({"a": np.stack([values] * 3, 1)})["a"])
+    assert boot.share(boot.without_seeds(values)) == pytest.approx(arm)
+
+
 @pytest.mark.parametrize(
     ("items", "accuracies", "printed"),
     [

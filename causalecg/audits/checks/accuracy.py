@@ -63,7 +63,8 @@ def accuracy(look: Look) -> Finding:
         + f"{int(asked.sum())} items, {boot.own} patients"
         + (", two patients to an item" if boot.dyadic else "")
         + (f"; {silent} items without an answer count as wrong" if silent else "")
-        + f"; McNemar against the majority answer: mid-p {test.mid_p:.3g}, exact {test.exact:.3g}.",
+        + f"; McNemar against the majority answer: mid-p {test.mid_p:.3g}, exact {test.exact:.3g}, "
+        "items taken for independent.",
         look.paired_p(difference(2, 1), stacked, boot, plain),
     )
 

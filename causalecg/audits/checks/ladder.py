@@ -18,7 +18,8 @@ RUNGS = (NO_ECG, *SPOILT, RANDOM, SAME_SEVERITY, OPPOSITE)
 
 
 def ladder(look: Look) -> Finding:
-    """Drop in accuracy, intact less changed, for every rung that was asked; McNemar's tests, Holm over the rungs.
+    """Drop in accuracy, intact less changed, for every rung that was asked; a test of whole patients, Holm over the
+    rungs, beside McNemar's, which takes items for independent.
 
     Where an oracle or a reference was asked the same, a rung's drop is due at 85 % of its drop, wherever that is not
     negligible (a spoilt ECG may still show the finding). Without one only a ladder without any drop fails.
@@ -29,7 +30,7 @@ def ladder(look: Look) -> Finding:
     made = [_rung(look, name) for name in rungs]
     rows = [row for row, _ in made]
     verdicts = [one for _, one in made if one is not None]
-    for row, p in zip(rows, holm([row["mid_p"] for row in rows]), strict=True):
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["holm_p"] = float(p)
     smallest = min(rows, key=lambda row: row["drop"])
     asked = look.together("intact", rungs[0])
@@ -68,7 +69,8 @@ def _rung(look: Look, name: str) -> tuple[dict[str, Any], Verdict | None]:
     drop = means.interval(difference(0, 1))
     test = mcnemar(stacked[:, 0] == 1, stacked[:, 1] == 1)
     row: dict[str, Any] = {"rung": name, "items": int(asked.sum()), "accuracy": means.share(1).estimate}
-    row |= {"drop": drop.estimate, "low": drop.low, "high": drop.high, "mid_p": test.mid_p, "exact_p": test.exact}
+    row |= {"drop": drop.estimate, "low": drop.low, "high": drop.high}
+    row |= {"p": look.paired_p(difference(0, 1), stacked, boot, means), "mid_p": test.mid_p, "exact_p": test.exact}
     if oracle is None:
         return row, None
     due = means.interval(difference(2, 3))

@@ -1,4 +1,4 @@
-"""The reference paper's test: a random other patient's ECG."""
+"""A random other patient's ECG: the test that the reference paper's abstract names."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ AUDIT = Audit(
     "random_ecg",
     "Does it lose accuracy when it is shown a random other patient's ECG?",
     "drop in accuracy",
-    "loss of accuracy with a random other patient's ECG (the reference paper's test)",
+    "loss of accuracy with a random other patient's ECG (named in the reference paper's abstract)",
     ("intact", RANDOM),
     random_ecg,
     # Its drop there equals what reading the ECG earns.

@@ -47,7 +47,7 @@ AUDIT = Audit(
     "adversarial_wording",
     "Do its answers stay as they are, and right, when the same question is put in words that training never used?",
     "drop in accuracy",
-    "loss of accuracy and answers changed in held-out words (the reference paper's test)",
+    "loss of accuracy and answers changed in held-out words (named in the reference paper's abstract)",
     ("intact", HELD_OUT),
     adversarial_wording,
     required=True,

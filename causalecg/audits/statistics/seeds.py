@@ -56,6 +56,11 @@ class SeededBootstrap:
             found[arm] = (float(means.estimate[at].mean()), (means.drawn[:, at] * self.shares).sum(1))
         return found
 
+    def without_seeds(self, values: np.ndarray) -> Draws:
+        """Of (items,) values that no training decides, such as the majority answer's."""
+        means = self.boot.means(values)
+        return float(means.estimate[0]), means.drawn[:, 0]
+
     def interval(self, statistic: Callable[..., Any], *means: Draws) -> Interval:
         """Of a function of arms' means."""
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -197,10 +197,11 @@ def test_the_dependence_less_chance_is_that_of_counted_tables(found) -> None:
     def distance(strata) -> float:
         total = 0.0
         for members in strata.values():
-            overall = mean(float(given == "yes") for _, given in members)
-            for style in {s for s, _ in members}:
-                mine = [float(given == "yes") for s, given in members if s == style]
-                total += len(mine) * abs(mean(mine) - overall)
+            shares = [
+                mean(float(given == "yes") for s, given in members if s == style)
+                for style in sorted({s for s, _ in members})
+            ]
+            total += len(members) * mean(abs(a - b) for a, b in combinations(shares, 2))
         return total / sum(map(len, strata.values()))
 
     rng = np.random.default_rng(0)
