@@ -12,7 +12,7 @@ import inspect
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from adjusters.contract import Adjuster, Batch, Card, ContractError, Objective, 
 from adjusters.reference_loop import columns_of, drive, epoch_batches, step, variants, weighted
 from adjusters.registry import adjuster_class, option_names
 from adjusters.toy import ESTIMAND, SEVERITY, ToyCohort, ToyScorer, toy_cohort
+from structural_models.estimand import Estimand
 
 TRAIN, VALID, TEST = 400, 200, 60
 
@@ -77,6 +78,7 @@ def check_adjuster(adjuster: str | type[Adjuster], **options: Any) -> None:
     _resumed(make, cohort)
     _strangers(make, cohort)
     _missed(make, cohort)
+    _renamed(make, cohort)
 
 
 def _require(held: bool, sentence: str) -> None:
@@ -182,13 +184,46 @@ def _missed(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
             ) from error
 
 
-def _told(adjuster: Adjuster, train: pd.DataFrame, valid: pd.DataFrame) -> None:
-    """Everything an adjuster does with tables, once."""
-    rewritten = adjuster.fit(train, ESTIMAND, rng=_rng()).rewrite(train, rng=_rng())
+def _renamed(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
+    """The severity is the column that the estimand says, whatever it is called; and there may be no estimand."""
+    train, valid, name = cohort.training(), cohort.split("valid"), type(make()).__name__
+    other = "severity_by_another_name"
+    estimand = replace(ESTIMAND, roles={**ESTIMAND.roles, "severity": other})
+    known = _told(make(), train, valid)
+    try:
+        found = _told(make(), *(table.rename(columns={SEVERITY: other}) for table in (train, valid)), estimand)
+    except Exception as error:
+        raise NonConformance(
+            f"{name} works with a severity called '{SEVERITY}' only, and meets another with {_shown(error)}; take the "
+            'column from estimand.roles["severity"]'
+        ) from error
+    _require(
+        len(found) == len(known) and all(map(np.array_equal, found, known)),
+        f"{name} gives other weights or columns where the severity is called otherwise; take the column from "
+        'estimand.roles["severity"]',
+    )
+    if make().card.estimands:
+        return
+    try:
+        _told(make(), train, valid, None)
+    except ContractError as error:
+        _one_sentence(error, name)
+    except Exception as error:
+        raise NonConformance(f"{name} meets a graph that identifies nothing with {_shown(error)}") from error
+
+
+def _told(
+    adjuster: Adjuster, train: pd.DataFrame, valid: pd.DataFrame, estimand: Estimand | None = ESTIMAND
+) -> list[np.ndarray]:
+    """Everything an adjuster does with tables, once: its weights and the values of its columns."""
+    rewritten = adjuster.fit(train, estimand, rng=_rng()).rewrite(train, rng=_rng())
+    found: list[np.ndarray] = []
     for table in (rewritten, valid):
-        adjuster.weights(table)
-        adjuster.columns(table)
+        weights = adjuster.weights(table)
+        found += [] if weights is None else [np.asarray(weights)]
+        found += [np.asarray(values) for values in adjuster.columns(table).values()]
     list(adjuster.batches(rewritten, 50, seed=0, epoch=0) or ())
+    return found
 
 
 def _shown(error: Exception) -> str:
@@ -196,8 +231,6 @@ def _shown(error: Exception) -> str:
 
 
 def _other_estimand() -> Any:
-    from dataclasses import replace
-
     return replace(ESTIMAND, name="P(weather)")
 
 

@@ -19,6 +19,7 @@ TUNED: dict[str, str] = {
     "learned_mixin": "learned_mixin?entropy=0",
     "lff": "lff?bias_view=question&q=0.3",
     "matched": "matched",
+    "modality_dropout": "modality_dropout",
     "product_of_experts": "product_of_experts?bias_view=question",
     "vrex": "vrex?environment=severity&strength=1000",
 }

@@ -7,6 +7,7 @@ from torch import nn
 
 from adjusters.contract import Adjuster, Card, ContractError, LossTerms, Objective, Stage
 from adjusters.registry import adjuster_class, available
+from adjusters.table_columns import require_columns
 from adjusters.testing import NonConformance, check_adjuster
 
 CASES = [
@@ -153,6 +154,31 @@ class NeedsButDoesNotMiss(Base):
 
     def require(self, table, estimand) -> None:
         pass
+
+
+class KnowsOneCohort(Base):
+    card = Card(summary="x", uses=("weights",))
+
+    def weights(self, table):
+        require_columns("KnowsOneCohort", table, ("severity_simulated",))
+        found = table["severity_simulated"].to_numpy() + 1.0
+        return found / found.mean()
+
+
+class KnowsOneCohortQuietly(Base):
+    card = Card(summary="x", uses=("weights",))
+
+    def weights(self, table):
+        if "severity_simulated" not in table.columns:
+            return np.ones(len(table))
+        found = table["severity_simulated"].to_numpy() + 1.0
+        return found / found.mean()
+
+
+class TakesAnEstimandForGranted(Base):
+    def fit(self, table, estimand=None, *, rng):
+        self.topic_ = estimand.roles["topic"]
+        return super().fit(table, estimand, rng=rng)
 
 
 class ReadsWhatItDoesNotName(Base):
@@ -443,6 +469,8 @@ BROKEN = [
     (NanAtPadding, {}, "predicts NaN"),
     (TakesFeaturesForGranted, {}, "without features with AttributeError"),
     (RefusesAtLength, {}, "something else than one sentence"),
+    (KnowsOneCohort, {}, "called 'severity_simulated' only"), (KnowsOneCohortQuietly, {}, "other weights or columns"),
+    (TakesAnEstimandForGranted, {}, "identifies nothing with AttributeError"),
 ]  # fmt: skip
 
 
