@@ -68,7 +68,8 @@ def _merged(built_in: Iterable[tuple[str, str]], announced: Iterable[tuple[str, 
     for name, path in announced:
         if found.setdefault(name, path) != path:
             raise _error(
-                f"two adjusters are called '{name}': {found[name]} and {path}; uninstall or rename one of them"
+                f"two adjusters are called '{name}': {found[name]} and {path}{_of_package(path)}; uninstall or rename "
+                "one of them"
             )
     return found
 
@@ -103,7 +104,9 @@ def _imported(path: str) -> type[Adjuster]:
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise _error(f"adjuster {path} cannot be imported ({error}); reinstall the package it comes from") from error
+        raise _error(
+            f"adjuster {path}{_of_package(path)} cannot be imported ({error}); reinstall the package it comes from"
+        ) from error
     return cast("type[Adjuster]", found)
 
 
@@ -135,8 +138,17 @@ def card(name: str) -> Card:
 
 
 def describe() -> dict[str, str]:
-    """name -> one sentence."""
-    return {name: card(name).summary for name in sorted(available())}
+    """name -> one sentence: its summary, or why it cannot be had."""
+    return {name: _summary(name) for name in sorted(available())}
+
+
+def _summary(name: str) -> str:
+    from adjusters.contract import ContractError
+
+    try:
+        return card(name).summary
+    except ContractError as error:
+        return str(error)
 
 
 def load_adjuster(folder: Path) -> Adjuster:
@@ -155,6 +167,12 @@ def load_adjuster(folder: Path) -> Adjuster:
     if not names:
         raise _error(f"{file} was written by {path}, which is not installed here; install the package it comes from")
     return adjuster_class(names[0]).load(folder)
+
+
+def _of_package(path: str) -> str:
+    """The distribution that announces this path, for a sentence."""
+    names = [point.dist.name for point in entry_points(group=GROUP) if point.value == path and point.dist is not None]
+    return f" (of the installed package {names[0]})" if names else ""
 
 
 def _path_of(found: type[Adjuster]) -> str:

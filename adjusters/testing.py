@@ -190,8 +190,9 @@ def _renamed(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
     other = "severity_by_another_name"
     estimand = replace(ESTIMAND, roles={**ESTIMAND.roles, "severity": other})
     known = _told(make(), train, valid)
+    renamed = [table.rename(columns={SEVERITY: other}) for table in (train, valid)]
     try:
-        found = _told(make(), *(table.rename(columns={SEVERITY: other}) for table in (train, valid)), estimand)
+        found = _told(make(), renamed[0], renamed[1], estimand)
     except Exception as error:
         raise NonConformance(
             f"{name} works with a severity called '{SEVERITY}' only, and meets another with {_shown(error)}; take the "

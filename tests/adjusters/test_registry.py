@@ -68,11 +68,21 @@ def test_entry_points_of_strangers(monkeypatch) -> None:
         points([("broken", "nowhere_at_all:Class")])
         with pytest.raises(ContractError, match="cannot be imported"):
             adjuster("broken")
+        assert "cannot be imported" in describe()["broken"] and describe()["ipw"] == card("ipw").summary
         points([("ipw", "theirs:IPW")])
         with pytest.raises(ContractError, match="two adjusters are called 'ipw'"):
             available()
     finally:
         registry._announced.cache_clear()
+
+
+def test_a_stranger_is_named_by_its_distribution(monkeypatch) -> None:
+    from importlib.metadata import entry_points
+
+    real = next(iter(entry_points(group="pytest11")))  # of an installed package, whatever it announces
+    monkeypatch.setattr(registry, "entry_points", lambda group: [real])
+    assert registry._of_package(real.value) == f" (of the installed package {real.dist.name})"
+    assert registry._of_package("nobody:Nothing") == ""
 
 
 def test_the_nearest_name_is_suggested_among_registered_ones_too() -> None:
