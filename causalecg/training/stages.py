@@ -144,11 +144,24 @@ def train_stages(
         config = stage.config.model_copy(update={"model": model})
         folder = out / f"{number}-{stage.name}"
         if stage.task == "questions":
+            _follow(folder, config)
             train(its, stage.arm or "none", config, seed=seed, out=folder, progress=progress)
         else:
             pretrain_encoder(its, stage.task, config, seed=seed, out=folder, progress=progress)
     assert folder is not None
     return folder
+
+
+def _follow(folder: Path, config: RunConfig) -> None:
+    """Where the stages were moved since this one was begun, the stage before is where they are now."""
+    path = folder / "config.json"
+    if config.model.start is None or not path.is_file():
+        return
+    begun = RunConfig.read(path)
+    here = begun.model_copy(update={"model": begun.model.model_copy(update={"start": config.model.start})})
+    moved = begun.model.start is not None and Path(begun.model.start).name == Path(config.model.start).name
+    if begun != config and here == config and moved and processes().is_main_process:
+        write_record(path, config.model_dump(mode="json"))
 
 
 def _cohort_of(stage: TrainingStage, path: Path, given: str | Path | None) -> Cohort:

@@ -155,6 +155,9 @@ def test_stages_go_on_from_one_another_and_are_done_once(cohort, tmp_path, monke
     assert train_stages(path, out=out, seed=0, cohort=cohort.path) == out / "4-finetuning"
     with pytest.raises(InputError, match="other stages, cohorts or another seed"):
         train_stages(path, out=out, seed=1, cohort=cohort.path)
+    moved = out.rename(tmp_path / "moved")
+    assert train_stages(path, out=moved, seed=0, cohort=cohort.path) == moved / "4-finetuning"
+    assert Run.open(moved / "4-finetuning").config.model.start == str((moved / "3-pretraining").resolve())
 
 
 def test_nothing_is_trained_where_a_later_stage_cannot_be(cohort, tmp_path) -> None:
