@@ -38,6 +38,8 @@ def columns_of(
     Raises InputError where a needed column is missing, one is spelt almost like a known one, or there are no rows.
     """
     missing = [name for name in needed if name not in raw.columns]
+    if missing and len(raw.columns) == 1 and any(mark in str(raw.columns[0]) for mark in (";", "\t")):
+        raise InputError(f"{path} has the one column '{raw.columns[0]}'; separate columns by commas")
     if missing:
         raise InputError(f"{path} lacks the column(s) {', '.join(missing)}; docs/your_own_data.md says what they hold")
     for name in map(str, raw.columns):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from causalecg.cohort.soundness import require_sound
+from causalecg.cohort.soundness import flattened, require_sound
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 
@@ -214,11 +214,9 @@ def item_errors(items: pd.DataFrame, ecg_ids: Iterable[str]) -> pd.DataFrame:
 
 def patient_overlap(items: pd.DataFrame) -> set[str]:
     """Patients seen both in a training split and in a test split; must be empty."""
-    sides: list[set[str]] = []
-    for names in (TRAINING_SPLITS, TEST_SPLITS):
-        rows = items.loc[items["split"].isin(names), "patient_ids"]
-        sides.append({patient for ids in rows for patient in ids})
-    return sides[0] & sides[1]
+    row, patients = flattened(items["patient_ids"])
+    training, test = (items["split"].isin(names).to_numpy()[row] for names in (TRAINING_SPLITS, TEST_SPLITS))
+    return set(patients[training]) & set(patients[test])
 
 
 def require_patients_apart(items: pd.DataFrame) -> None:

@@ -143,18 +143,14 @@ def require_millivolts(records: np.ndarray) -> None:
     finite = np.isfinite(records)
     beyond = (np.abs(np.where(finite, records, 0.0)) > _LIMIT / MICROVOLTS_PER_MILLIVOLT).sum((-2, -1))
     shares = beyond / np.maximum((finite & (records != 0)).sum((-2, -1)), 1)
-    empty = ~finite.any((-2, -1))
-    for bad, what in (
-        (empty, "has no sample that is a number; leave it out"),
-        (shares > MOST_CLIPPED, "is not in mV"),
-    ):
-        if not bad.any():
-            continue
-        place = int(np.argmax(bad))
-        which = "the record" if bad.ndim == 0 else f"record {place} of those given"
-        if bad is not empty:
-            what += f": {np.ravel(shares)[place]:.0%} of its samples lie beyond +-32.767 mV; are they microvolts?"
-        raise InputError(f"{which} {what}")
+    for place, (share, numbers) in enumerate(zip(np.ravel(shares), np.ravel(finite.any((-2, -1))), strict=True)):
+        which = f"record {place} of those given" if shares.ndim else "the record"
+        if not numbers:
+            raise InputError(f"{which} has no sample that is a number; leave it out")
+        if share > MOST_CLIPPED:
+            raise InputError(
+                f"{which} is not in mV: {share:.0%} of its samples lie beyond +-32.767 mV; are they microvolts?"
+            )
 
 
 def to_microvolts(millivolts: np.ndarray) -> np.ndarray:

@@ -221,6 +221,10 @@ E1 = {
     "odd_sex": (cell("sex", 1, "2"), "ecgs.csv, row 1, sex: '2' is not known; write female, male or unknown"),
     "no_path": (lambda e: e.drop(columns="path"), "lacks the column(s) path; docs/your_own_data.md says"),
     "misspelt": (lambda e: e.rename(columns={"labels": "label"}), "has a column 'label'; did you mean 'labels'?"),
+    "other_marks": (
+        lambda e: pd.DataFrame({";".join(e.columns): [";".join(row) for row in e.to_numpy()]}),
+        "has the one column 'ecg_id;patient_id;path;rate_hz;labels'; separate columns by commas",
+    ),
     "no_rows": (lambda e: e.iloc[:0], "ecgs.csv has no rows"),
     "several": (lambda e: e.assign(patient_id=""), "ecgs.csv, row 1, patient_id: it is blank; fill it in (40 rows are"),
 }  # fmt: skip
