@@ -12,6 +12,9 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Cohort": "causalecg.cohort.schema",
+    "SignalWriter": "causalecg.cohort.signals",
+    "import_cohort": "causalecg.cohort.own",
+    "write_cohort": "causalecg.cohort.store",
     "InputError": "causalecg.errors",
     "ModelConfig": "causalecg.models.config",
     "EncoderProjectorLLM": "causalecg.models.composite",

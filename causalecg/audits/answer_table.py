@@ -78,7 +78,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} has rows with more cells than its header; quote cells that hold a comma") from error
     except (ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    raise InputError(f"{path} is no table of answers this reads; use .csv, .jsonl or .parquet")
+    raise InputError(f"{path} is no table this reads; use .csv, .jsonl or .parquet")
 
 
 def _understood(path: Path) -> tuple[_Rows, BadRows]:
@@ -92,7 +92,7 @@ def _understood(path: Path) -> tuple[_Rows, BadRows]:
         raise InputError(f"{path} lacks the column(s) {', '.join(missing)}; docs/answer_table.md says what they hold")
     if raw.empty:
         raise InputError(f"{path} has no rows")
-    bad = BadRows(path.name)
+    bad = BadRows(path.name, ": 'causalecg audit TABLE --check' names them")
     rows = _read_cells(raw, path.stem, bad)
     _check_rows(rows, have, bad)
     _fill_items(rows, bad)

@@ -16,10 +16,10 @@ class BadRow:
 
 
 class BadRows:
-    """Bad rows as they are found. ``name``: of the table."""
+    """Bad rows as they are found. ``name``: of the table; ``more``: how the others are found where several are bad."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, more: str = "") -> None:
+        self.name, self.more = name, more
         self._found: dict[BadRow, None] = {}
 
     def note(self, row: int, what: str) -> None:
@@ -36,5 +36,5 @@ class BadRows:
         if not bad:
             return
         count = len({one.row for one in bad})
-        more = f" ({count} rows are bad: 'causalecg audit TABLE --check' names them)" if count > 1 else ""
+        more = f" ({count} rows are bad{self.more})" if count > 1 else ""
         raise InputError(f"{self.name}, {bad[0].says}{more}")

@@ -174,6 +174,49 @@ def register(app: typer.Typer) -> None:
         )
         tell(out)
 
+    @group.command("import")
+    def import_(
+        ecgs: Annotated[
+            Path, typer.Option(help="Table of ECGs (.csv, .jsonl, .parquet): ecg_id, patient_id, path, ...")
+        ],
+        items: Annotated[Path, typer.Option(help="Table of items: ecg_ids, question, answer, ...")],
+        out: Out,
+        wordings: Annotated[
+            Path | None, typer.Option(help="Table of further wordings: question_id, question, style, held_out.")
+        ] = None,
+        severity: Annotated[
+            list[str] | None,
+            typer.Option(help="NAME=low,middle,high: words of the levels 0, 1, 2 in severity_NAME; may be repeated."),
+        ] = None,
+        split: Annotated[
+            str, typer.Option(help="Shares of patients in train, valid, test; where items have no column split.")
+        ] = "",
+        name: Annotated[str | None, typer.Option(help="Of the cohort; by default that of --out.")] = None,
+        metadata: Metadata = "",
+        rate: Rate = 100.0,
+        seconds: Annotated[float, typer.Option(min=1, max=3600, help="Length of every ECG in the store.")] = 10.0,
+        seed: Seed = 0,
+        processes: Processes = 2,
+    ) -> None:
+        """ECGs and questions of your own, from tables: docs/your_own_data.md."""
+        from causalecg.cohort.own import import_cohort
+
+        import_cohort(
+            out,
+            ecgs=ecgs,
+            items=items,
+            wordings=wordings,
+            severity=_scales(severity or []),
+            split=_shares(split),
+            name=name,
+            metadata=_names(metadata),
+            rate_hz=rate,
+            seconds=seconds,
+            seed=seed,
+            processes=processes,
+        )
+        tell(out)
+
     @group.command()
     def describe(
         cohort: Annotated[Path, typer.Argument(help="Cohort folder.")],
@@ -214,9 +257,11 @@ def register(app: typer.Typer) -> None:
             )
         if found["quality"]:
             typer.echo("  signal policy: " + ", ".join(f"{flag} {n}" for flag, n in found["quality"].items()))
-        tell_adjustability(found["adjustability"])
+        tell_adjustability(found["adjustability"], found["severity_scales"])
         if found["items_without_severity"]:
-            typer.echo(f"  {found['items_without_severity']:,} items have no severity: their topic cannot be left out")
+            typer.echo(
+                f"  {found['items_without_severity']:,} items have no severity (level -1): arms that need one refuse"
+            )
         if found["selection"]:
             tell_selection(found["selection"])
 
@@ -279,6 +324,30 @@ def _probabilities(text: str) -> tuple[float, ...] | None:
         ) from None
 
 
+def _scales(texts: list[str]) -> dict[str, list[str]]:
+    """Severity -> words, of texts such as "acuity=low,middle,high"."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, words = text.partition("=")
+        if not equals or not name.strip() or name.strip() in found:
+            raise InputError(f"--severity takes a name and words, low to high, each name once, not '{text}'; write "
+                             "acuity=low,middle,high")  # fmt: skip
+        found[name.strip()] = [word.strip() for word in words.split(",")]
+    return found
+
+
+def _shares(text: str) -> dict[str, float] | None:
+    """train, valid and test of a text such as "0.7,0.15,0.15"; None for an empty one."""
+    if not text:
+        return None
+    try:
+        return dict(zip(("train", "valid", "test"), map(float, _names(text)), strict=True))
+    except ValueError:
+        raise InputError(
+            f"--split takes the shares of train, valid and test, e.g. 0.7,0.15,0.15, not '{text}'"
+        ) from None
+
+
 def tell_priors(priors: dict[str, Any]) -> None:
     """One line per question: how often the answer most frequent in training is given in each split."""
     distance = priors["total_variation"]
@@ -301,8 +370,15 @@ def tell_priors(priors: dict[str, Any]) -> None:
         typer.echo(f"  {row['id']:14} {items:>18}  {told if answer is not None else 'not in training'}")
 
 
-def tell_adjustability(found: dict[str, Any]) -> None:
-    """One line per severity scale and environment, then what to know about it."""
+def tell_adjustability(found: dict[str, Any], scales: dict[str, list[str]]) -> None:
+    """One line per severity scale and environment, then what to know about it; where there is none, why."""
+    if not found["certificates"]:
+        typer.echo(
+            "  there are no training items, so that it cannot be told whether severity can be adjusted for"
+            if scales
+            else "  no severity is recorded, so there is none to adjust for; docs/your_own_data.md says how to give one"
+        )
+        return
     may = "may cause" if found["treatment_causes_outcome"] else "does not cause"
     typer.echo(
         f"  can severity be adjusted for? (training split; graph {found['graph']}: the question {may} the answer)"
@@ -371,7 +447,7 @@ def tell(out: Path) -> None:
     typer.echo(f"{out}: {counts['ecgs']:,} ECGs, {counts['items']:,} items ({splits})")
     undefined = opened.meta.get("items_without_severity", 0)
     if undefined:
-        typer.echo(f"{undefined:,} items have no severity: their topic cannot be named, so it cannot be left out")
+        typer.echo(f"{undefined:,} items have no severity (level -1): arms that need one refuse")
     if counts["skipped"]:
         reasons = pd.read_csv(out / "skipped.csv")["reason"].value_counts()
         listed = ", ".join(f"{n:,} x {reason}" for reason, n in reasons.head(5).items())

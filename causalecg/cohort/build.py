@@ -72,7 +72,7 @@ def build_cohort(
         wanted = wanted[wanted["ecg_id"].isin(asked)].reset_index(drop=True)
     scratch = out.resolve().parent
     with waveforms(
-        source, wanted, scratch=scratch, rate_hz=rate_hz, seconds=10.0, processes=processes, progress=progress
+        source.folder, wanted, scratch=scratch, rate_hz=rate_hz, seconds=10.0, processes=processes, progress=progress
     ) as read:
         questions, lost = _with_ecgs(found, set(read.ecgs["ecg_id"]))
         if questions.empty:

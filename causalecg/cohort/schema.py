@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from causalecg.cohort.soundness import flattened, require_sound
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 
@@ -99,7 +100,8 @@ class Cohort:
 
     @classmethod
     def open(cls, path: str | Path) -> Cohort:
-        """Open a folder written by :func:`write_cohort`. Raises InputError where it is not one, or unreadable."""
+        """Open a folder written by :func:`write_cohort`. Raises InputError where it is not one, unreadable, or
+        not sound: see :func:`~causalecg.cohort.soundness.require_sound` and :func:`require_patients_apart`."""
         folder = Path(path)
         if not (folder / "cohort.json").is_file():
             raise InputError(f"{folder} is not a cohort: it has no cohort.json; make one with 'causalecg cohort'")
@@ -116,13 +118,20 @@ class Cohort:
                 "build it again"
             )
         _require_whole(folder, meta, {"items": items, "ecgs": ecgs, "wordings": wordings})
+        require_sound(folder, items, ecgs, meta["severity_scales"])
+        require_patients_apart(items)
         return cls(folder, items, ecgs, wordings, meta)
 
     @cached_property
     def signals(self) -> SignalStore:
         from causalecg.cohort.signals import SignalStore
 
-        return SignalStore.open(self.path)
+        store = SignalStore.open(self.path)
+        if len(store) != len(self.ecgs):
+            raise InputError(
+                f"{store.path} holds {len(store):,} ECGs, and ecgs.parquet {len(self.ecgs):,}; build the cohort again"
+            )
+        return store
 
     @property
     def hash(self) -> str:
@@ -205,8 +214,15 @@ def item_errors(items: pd.DataFrame, ecg_ids: Iterable[str]) -> pd.DataFrame:
 
 def patient_overlap(items: pd.DataFrame) -> set[str]:
     """Patients seen both in a training split and in a test split; must be empty."""
-    sides: list[set[str]] = []
-    for names in (TRAINING_SPLITS, TEST_SPLITS):
-        rows = items.loc[items["split"].isin(names), "patient_ids"]
-        sides.append({patient for ids in rows for patient in ids})
-    return sides[0] & sides[1]
+    row, patients = flattened(items["patient_ids"])
+    training, test = (items["split"].isin(names).to_numpy()[row] for names in (TRAINING_SPLITS, TEST_SPLITS))
+    return set(patients[training]) & set(patients[test])
+
+
+def require_patients_apart(items: pd.DataFrame) -> None:
+    """InputError where a patient is in training and in test of one environment."""
+    for environment, rows in items.groupby(items.get("environment", pd.Series("", index=items.index)), dropna=False):
+        both = patient_overlap(rows)
+        if both:
+            where = f" of environment {environment}" if environment else ""
+            raise InputError(f"{len(both)} patient(s){where} are both in training and in test, e.g. {sorted(both)[0]}")

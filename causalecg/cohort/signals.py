@@ -26,6 +26,10 @@ FLAT_MILLIVOLT = 0.002
 LONGEST_GAP_SECONDS = 0.2
 #: A record of fewer samples per second holds no ECG.
 LOWEST_RATE_HZ = 10.0
+#: A record with a larger share of its samples (those that are not 0) beyond the range of the store is not in mV. A
+#: quarter or more of them are where a record in microvolts is taken for one in mV (600 records of PTB-XL); one lead
+#: of twelve that is off throughout is 0.083.
+MOST_CLIPPED = 0.1
 #: Each limb lead as (coefficient of I, coefficient of II).
 _LIMB = {
     "I": (1.0, 0.0),
@@ -51,14 +55,31 @@ class SignalStore:
 
     @classmethod
     def open(cls, folder: str | Path) -> SignalStore:
-        """Open the store in ``folder``. Raises InputError where it is absent or unreadable."""
+        """Open the store in ``folder``. Raises InputError where it is absent, unreadable, or not as it must be: the
+        leads of :data:`LEADS`, int16, and as many samples as ``signals.json`` says."""
         folder = Path(folder)
         try:
             about = json.loads((folder / "signals.json").read_text())
             store = cls(folder / "signals.npy", float(about["rate_hz"]), tuple(about["leads"]))
-            _ = store.samples
-        except (OSError, ValueError, KeyError) as error:
+            shape, dtype = store._map.shape, store._map.dtype
+            expected = (int(about.get("samples", shape[-1])), str(about.get("dtype", "int16")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise InputError(f"{folder} holds no readable signal store ({error}); build the cohort again") from error
+        if store.leads != LEADS:
+            raise InputError(
+                f"{folder / 'signals.json'} names the leads {', '.join(map(str, store.leads))}; a store has "
+                f"{', '.join(LEADS)}; build the cohort again"
+            )
+        if dtype != np.int16 or expected[1] != "int16":
+            raise InputError(
+                f"{store.path} holds {dtype}, and signals.json says {expected[1]}; a store holds int16 microvolts, as "
+                "SignalWriter writes them from mV"
+            )
+        if len(shape) != 3 or shape[1:] != (len(LEADS), expected[0]):
+            raise InputError(
+                f"{store.path} has the shape {shape}; by signals.json it is (ECGs, {len(LEADS)}, {expected[0]}); build "
+                "the cohort again"
+            )
         return store
 
     @cached_property
@@ -103,8 +124,33 @@ class SignalWriter:
         del self.map
 
     def write(self, rows: int | slice | np.ndarray, millivolts: np.ndarray) -> None:
-        """Store (…, 12, samples) in mV; values beyond +-32.767 mV are clipped, NaN becomes 0."""
+        """Store (…, 12, samples) in mV; values beyond +-32.767 mV are clipped, NaN becomes 0.
+
+        Raises InputError for another shape, and as :func:`require_millivolts`.
+        """
+        if np.shape(millivolts)[-2:] != self.map.shape[1:]:
+            raise InputError(
+                f"ECGs of shape {np.shape(millivolts)} do not fit a store of (leads, samples) = {self.map.shape[1:]}"
+            )
+        require_millivolts(millivolts)
         self.map[rows] = to_microvolts(millivolts)
+
+
+def require_millivolts(records: np.ndarray) -> None:
+    """InputError where a record of (…, leads, samples) has no number in it, or cannot be in mV: more than
+    :data:`MOST_CLIPPED` of its samples that are not 0 lie beyond the range of the store."""
+    records = np.asarray(records)
+    finite = np.isfinite(records)
+    beyond = (np.abs(np.where(finite, records, 0.0)) > _LIMIT / MICROVOLTS_PER_MILLIVOLT).sum((-2, -1))
+    shares = beyond / np.maximum((finite & (records != 0)).sum((-2, -1)), 1)
+    for place, (share, numbers) in enumerate(zip(np.ravel(shares), np.ravel(finite.any((-2, -1))), strict=True)):
+        which = f"record {place} of those given" if shares.ndim else "the record"
+        if not numbers:
+            raise InputError(f"{which} has no sample that is a number; leave it out")
+        if share > MOST_CLIPPED:
+            raise InputError(
+                f"{which} is not in mV: {share:.0%} of its samples lie beyond +-32.767 mV; are they microvolts?"
+            )
 
 
 def to_microvolts(millivolts: np.ndarray) -> np.ndarray:

@@ -86,7 +86,7 @@ def statements_cohort(
         raise InputError(f"{', '.join(unknown)} is no SCP statement of {source.folder / 'scp_statements.csv'}")
     streams = np.random.SeedSequence(seed).spawn(5)
     with waveforms(
-        source,
+        source.folder,
         source.ecgs,
         scratch=out.resolve().parent,
         rate_hz=rate_hz,

@@ -11,7 +11,16 @@ from typing import Any
 
 import pandas as pd
 
-from causalecg.cohort.schema import SCHEMA_VERSION, item_errors, patient_overlap
+from causalecg.cohort.schema import (
+    ECG_COLUMNS,
+    ITEM_COLUMNS,
+    SCHEMA_VERSION,
+    WORDING_COLUMNS,
+    item_errors,
+    require_patients_apart,
+)
+from causalecg.cohort.signals import SignalStore
+from causalecg.cohort.soundness import require_lists, require_sound
 from causalecg.errors import InputError
 
 SKIPPED_COLUMNS = ("kind", "id", "reason")
@@ -39,10 +48,24 @@ def write_cohort(
         write_signals: is given the folder and fills ``signals.npy`` and ``signals.json``, in the order of ``ecgs``.
 
     Raises:
-        InputError: the folder exists, no item is left, or a patient is on both sides of the train-test border.
+        InputError: the folder exists, a table lacks a column, no item is left, a patient is on both sides of the
+            train-test border, the tables contradict each other (:mod:`causalecg.cohort.soundness`), or the signals are
+            not those of ``ecgs``.
     """
     folder = Path(folder)
     require_new(folder)
+    for key, kind in (("name", str), ("severity_scales", dict)):
+        if not isinstance(meta.get(key), kind):
+            raise InputError(
+                f"meta of {folder} has no usable '{key}'; give a name and {{scale: level words, low to high}}"
+            )
+    scales = [f"severity_{scale}" for scale in meta["severity_scales"]]
+    _require_columns(
+        folder,
+        {"items": items, "ecgs": ecgs, "wordings": wordings},
+        {"items": [*ITEM_COLUMNS, *scales], "ecgs": list(ECG_COLUMNS), "wordings": list(WORDING_COLUMNS)},
+    )
+    require_lists(folder, items)
     errors = item_errors(items, ecgs["ecg_id"])
     if len(errors):
         bad = errors.drop_duplicates("row")
@@ -52,11 +75,8 @@ def write_cohort(
     if items.empty:
         counts = ", ".join(f"{n} x {reason}" for reason, n in skipped["reason"].value_counts().items())
         raise InputError(f"nothing is left to put into {folder}: {counts or 'there were no items'}")
-    for environment, rows in items.groupby(items.get("environment", pd.Series("", index=items.index)), dropna=False):
-        both = patient_overlap(rows)
-        if both:
-            where = f" of environment {environment}" if environment else ""
-            raise InputError(f"{len(both)} patient(s){where} are both in training and in test, e.g. {sorted(both)[0]}")
+    require_patients_apart(items)
+    require_sound(folder, items, ecgs, meta["severity_scales"])
 
     partial = folder.parent / f".{folder.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -65,6 +85,9 @@ def write_cohort(
         for name, table in (("items", items), ("ecgs", ecgs), ("wordings", wordings)):
             table.reset_index(drop=True).to_parquet(partial / f"{name}.parquet", index=False)
         write_signals(partial)
+        stored = len(SignalStore.open(partial))
+        if stored != len(ecgs):
+            raise InputError(f"write_signals has stored {stored:,} ECGs, and the ECG table has {len(ecgs):,}")
         skipped.reindex(columns=list(SKIPPED_COLUMNS)).to_csv(partial / "skipped.csv", index=False)
         answers = sorted({answer for names in items["candidates"] for answer in names})
         record = {
@@ -85,6 +108,13 @@ def write_cohort(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return folder
+
+
+def _require_columns(folder: Path, tables: dict[str, pd.DataFrame], needed: dict[str, list[str]]) -> None:
+    for name, columns in needed.items():
+        missing = [column for column in columns if column not in tables[name].columns]
+        if missing:
+            raise InputError(f"{folder}: the {name} table lacks the column(s) {', '.join(missing)}; add them")
 
 
 def require_new(folder: Path) -> None:

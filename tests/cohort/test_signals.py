@@ -130,3 +130,55 @@ def test_the_store_is_lossless_to_half_a_microvolt(tmp_path, record) -> None:
     assert to_microvolts(np.array([40.0, np.nan, -40.0])).tolist() == [32767, 0, -32767]
     with pytest.raises(InputError, match="no readable signal store"):
         SignalStore.open(tmp_path / "x")
+
+
+def test_a_record_that_is_not_in_millivolts_is_refused_and_one_bad_lead_is_not(tmp_path, record) -> None:
+    with SignalWriter(tmp_path, 2, 1000, 100.0) as writer:
+        with pytest.raises(InputError, match=r"record 1 of those given is not in mV: \d+% .* are they microvolts\?"):
+            writer.write(slice(0, 2), np.stack([record, record * 1000]))
+        with pytest.raises(InputError, match="the record has no sample that is a number"):
+            writer.write(0, np.full_like(record, np.nan))
+        with pytest.raises(InputError, match=r"shape \(1000,\) do not fit"):
+            writer.write(0, record[0])
+        saturated = record.copy()
+        saturated[6] = 100.0
+        saturated[7, 10] = np.nan
+        writer.write(0, saturated)
+        writer.write(1, np.zeros_like(record))
+    assert (SignalStore.open(tmp_path).read([0])[0, 6] == np.float32(32.767)).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda x: x.astype(np.float32), "holds float32"),
+        (lambda x: x[:, :8], r"has the shape \(3, 8, 50\); by signals.json it is \(ECGs, 12, 50\)"),
+        (lambda x: x[..., :40], "has the shape"),
+        (lambda x: x[0], "has the shape"),
+        (lambda x: np.array({}), "no readable signal store"),
+    ],
+)
+def test_a_store_that_is_not_what_its_record_says_is_refused(tmp_path, change, says: str) -> None:
+    with SignalWriter(tmp_path, 3, 50, 100.0):
+        pass
+    np.save(tmp_path / "signals.npy", change(np.load(tmp_path / "signals.npy")), allow_pickle=True)
+    with pytest.raises(InputError, match=says):
+        SignalStore.open(tmp_path)
+
+
+def test_a_store_cut_short_or_of_other_leads_is_refused(tmp_path) -> None:
+    with SignalWriter(tmp_path, 3, 50, 100.0):
+        pass
+    about = (tmp_path / "signals.json").read_text()
+    (tmp_path / "signals.json").write_text(about.replace('"V6"', '"V7"'))
+    with pytest.raises(InputError, match="names the leads I, .* V7; a store has"):
+        SignalStore.open(tmp_path)
+    for text in ("[]", "{}", '{"rate_hz": null, "leads": []}'):
+        (tmp_path / "signals.json").write_text(text)
+        with pytest.raises(InputError, match="no readable signal store"):
+            SignalStore.open(tmp_path)
+    (tmp_path / "signals.json").write_text(about)
+    whole = (tmp_path / "signals.npy").read_bytes()
+    (tmp_path / "signals.npy").write_bytes(whole[:-100])
+    with pytest.raises(InputError, match="no readable signal store"):
+        SignalStore.open(tmp_path)

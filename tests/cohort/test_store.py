@@ -153,3 +153,25 @@ def test_held_out_wordings_are_new_sentences_without_new_words() -> None:
     assert len(training_wordings()) * 2 == len(seen)
     with pytest.raises(IndexError):
         render("calm", 12, "x")
+
+
+def test_signals_are_those_of_the_ecg_table(cohort, tmp_path) -> None:
+    count = len(cohort.ecgs)
+    more = pd.concat([cohort.ecgs, cohort.ecgs.iloc[:1].assign(ecg_id="one more")], ignore_index=True)
+    with pytest.raises(InputError, match=f"has stored {count} ECGs, and the ECG table has {count + 1}"):
+        again(cohort, tmp_path / "a", cohort.items, ecgs=more)
+    assert list(tmp_path.iterdir()) == []
+    shutil.copytree(cohort.path, tmp_path / "c")
+    np.save(tmp_path / "c" / "signals.npy", np.load(cohort.path / "signals.npy")[:-1])
+    opened = Cohort.open(tmp_path / "c")
+    with pytest.raises(InputError, match=rf"holds {count - 1} ECGs, and ecgs\.parquet {count}"):
+        _ = opened.signals
+
+
+def test_what_is_handed_over_to_be_written_is_whole(cohort, tmp_path) -> None:
+    with pytest.raises(InputError, match=r"meta of .* has no usable 'severity_scales'"):
+        again(cohort, tmp_path / "a", cohort.items, meta={"name": "x"})
+    with pytest.raises(InputError, match=r"the items table lacks the column\(s\) severity_mine; add"):
+        again(cohort, tmp_path / "a", cohort.items, meta={"name": "x", "severity_scales": {"mine": ["low", "high"]}})
+    with pytest.raises(InputError, match=r"the ecgs table lacks the column\(s\) quality"):
+        again(cohort, tmp_path / "a", cohort.items, ecgs=cohort.ecgs.drop(columns="quality"))
