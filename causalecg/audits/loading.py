@@ -54,11 +54,13 @@ def load_model(
     if build is not None:
         raise InputError(f"--build is for a run of your own module, and {text} is no run folder; leave it out")
     if folder.is_dir():
+        from causalecg.models.ecg_format import require_known_format
         from causalecg.models.pretrained import from_pretrained
         from causalecg.training.scorers import require_readable
 
         found = from_pretrained(folder, trust_remote_code=trust_remote_code)
         require_readable(cohort, found.config)
+        require_known_format(found, cohort.signals, f"cohort {cohort.path}")
         return Model(folder.name, found, {"role": "audited"}, _column(cohort, severity), environment)
     if trust_remote_code:
         raise InputError(f"--trust-remote-code is for runs and saved models, and {text} is none; leave it out")

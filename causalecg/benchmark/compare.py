@@ -39,7 +39,7 @@ def run_comparison(
     """
     from causalecg.cohort.schema import TEST_SPLITS
     from causalecg.training.arms import Arm
-    from causalecg.training.beginnings import require_untested
+    from causalecg.training.beginnings import require_same_format, require_untested
     from causalecg.training.run import check_arm
     from causalecg.training.sharding import check_launch
     from causalecg.training.tables import of_environment, rows_of
@@ -60,7 +60,9 @@ def run_comparison(
     cells = [Cell(name, seed) for seed in range(seeds) for name in names]
     todo = [cell for cell in cells if not (out / "scores" / cell.name / DONE).exists()]
     for cell in todo:
-        require_untested(cohort, config_of(cell, config))
+        its = config_of(cell, config)
+        require_untested(cohort, its)
+        require_same_format(cohort, its)
     _claim(out, cohort, config, audit_items, names)
     _run_all(todo, plan, processes, progress)
     return cells

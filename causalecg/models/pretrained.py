@@ -15,6 +15,7 @@ from torch import Tensor
 from causalecg.errors import InputError
 from causalecg.models.composite import EncoderProjectorLLM
 from causalecg.models.config import ModelConfig
+from causalecg.models.ecg_format import ECGFormat
 from causalecg.models.encoder import ENCODERS, FetchedEncoder
 from causalecg.models.language_model import (
     embedded_language_model,
@@ -62,6 +63,7 @@ def build_model(config: ModelConfig, *, texts: Sequence[str], leads: int, seed: 
             )
         if start is not None:
             _begin_with(model, start)
+            model.ecg_format = ECGFormat.of_record(start.about)
         return model
 
 
@@ -95,6 +97,15 @@ def _saved_folder(text: str) -> Path:
         if (folder / "model.safetensors").is_file():
             return folder
     raise InputError(f"model.start: {text} holds no saved model (no model.safetensors, from {Path.cwd()})")
+
+
+def saved_format(text: str) -> ECGFormat:
+    """Of the ECGs that the saved weights ``model.start`` names have learned from. Where there are none nothing is
+    known: a finished run does without them, and building says it."""
+    try:
+        return ECGFormat.of_record(json.loads((_saved_folder(text) / "config.json").read_text()))
+    except (OSError, ValueError, AttributeError):
+        return ECGFormat()
 
 
 def _begin_with(model: EncoderProjectorLLM, start: _Saved) -> None:
@@ -252,7 +263,8 @@ def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
             tied[name] = owner
             del state[name]
     config = model.config.model_copy(update={"trust_remote_code": False})
-    about = {"config": config.model_dump(mode="json"), "leads": model.encoder.leads, "tied": tied}
+    about = {"config": config.model_dump(mode="json"), **model.ecg_format.record(), "tied": tied}
+    about["leads"] = model.encoder.leads
     if named:
         about["language_model"] = identity_of(config.language_model, model.language_model)
     save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / "model.safetensors")
@@ -290,6 +302,7 @@ def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> E
         language_model, tokenizer = untrained_language_model(folder, config)
     model = _assemble(config, language_model, tokenizer, int(saved.about["leads"]))
     model.keeps_language_model = not named
+    model.ecg_format = ECGFormat.of_record(saved.about)
     missing, unexpected = model.load_state_dict(saved.with_tied(), strict=False)
     lost = [name for name in missing if not (named and _is_of_language_model(name))]
     if lost or unexpected:

@@ -23,9 +23,10 @@ from adjusters.contract import Batch, LossTerms, Objective
 from adjusters.none import NoAdjustment
 from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
+from causalecg.models.ecg_format import ECGFormat
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
-from causalecg.training.beginnings import require_untested, write_patients
+from causalecg.training.beginnings import require_same_format, require_untested, write_patients
 from causalecg.training.config import RunConfig
 from causalecg.training.loop import Loop
 from causalecg.training.progress import training_bar
@@ -68,6 +69,7 @@ def pretrain_encoder(
     about = {"task": task, "seed": seed, "cohort_hash": cohort.hash, "config": config.model_dump(mode="json")}
     check_launch()
     require_untested(cohort, config)
+    require_same_format(cohort, config)
     require_readable(cohort, config.model)
     with processes().main_process_first():
         done = _claimed(out, about)
@@ -104,7 +106,8 @@ def pretrain_encoder(
     if loop.accelerator.is_main_process:
         state = {f"encoder.{name}": value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
         save_file(state, out / "model.safetensors")
-        saved = {"config": config.model.model_dump(mode="json"), "leads": leads, "tied": {}, "labels": labels}
+        of = ECGFormat.of(cohort.signals).record()
+        saved = {"config": config.model.model_dump(mode="json"), **of, "tied": {}, "labels": labels}
         write_record(out / "config.json", saved)
         write_patients(out, cohort, config, tables)
         write_record(out / "pretraining.json", {**about, "status": "done"})

@@ -39,7 +39,12 @@ from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
-from causalecg.training.beginnings import refuse_tested_patients, require_held_out_before
+from causalecg.training.beginnings import (
+    refuse_other_formats,
+    refuse_tested_patients,
+    require_held_out_before,
+    require_same_format,
+)
 from causalecg.training.config import RunConfig, read_configuration
 
 RECORD = "stages.json"
@@ -132,6 +137,8 @@ def train_stages(
     for before, stage in pairwise(stages):
         require_held_out_before(stage.config, before.config, f"stage {before.name}")
     refuse_tested_patients(cohorts, [stage.config for stage in stages])
+    require_same_format(cohorts[0], stages[0].config)
+    refuse_other_formats(cohorts)
     for stage, its in zip(stages, cohorts, strict=True):
         if stage.task == "questions":
             check_arm(its, Arm.parse(stage.arm or "none"), stage.config)
