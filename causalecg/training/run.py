@@ -20,16 +20,18 @@ from adjusters.contract import Adjuster, Objective
 from adjusters.registry import load_adjuster
 from causalecg import __version__
 from causalecg.errors import InputError
+from causalecg.models.ecg_format import ECGFormat
 from causalecg.parquet import read_parquet
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
 from causalecg.training.arms import Arm
-from causalecg.training.beginnings import begun_from, require_untested, write_patients
+from causalecg.training.beginnings import begun_from, require_same_format, require_untested, write_patients
+from causalecg.training.builds import Build, fresh, require_build
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import fit_arm, graph_of
 from causalecg.training.loop import Loop, restore
 from causalecg.training.progress import training_bar
-from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, require_readable, seed_of
+from causalecg.training.scorers import TrainedScorer, composite_builder, new_scorer, require_readable, seed_of
 from causalecg.training.sharding import check_launch
 
 if TYPE_CHECKING:
@@ -60,15 +62,16 @@ def train(
         config: of the run; defaults throughout when ``None``.
         seed: of initial weights, batch order and whatever else is random.
         out: run folder; a finished run is returned as it is.
-        scorer: builds a fresh scorer (any ``nn.Module`` that scores a batch) from a seed; ``None`` = the composite that
-            ``config.model`` describes.
+        scorer: builds a fresh scorer (any ``nn.Module`` that scores a batch) from a seed, which torch's global
+            generator is given too; ``None`` = the composite that ``config.model`` describes.
         progress: show a bar.
 
     Raises:
         InputError: ``out`` is a run of something else, what it begins with may have learned of a topic that is held
-            out or has learned from a patient of the test, a severity scale or column is missing, test rows would be
-            learned from, or the encoder reads ECGs of another rate or length.
-        ContractError: the adjuster cannot work with this table, estimand or scorer.
+            out or has learned from a patient of the test or from ECGs of another rate or length, a severity scale or
+            column is missing, test rows would be learned from, the encoder reads ECGs of another rate or length, or
+            ``scorer`` is none, or comes with a ``config.model``.
+        ContractError: the adjuster cannot work with this table, estimand or scorer, or what that gives are no scores.
         NotIdentified: the graph does not identify what the adjuster needs.
     """
     arm = Arm.parse(arm) if isinstance(arm, str) else arm
@@ -82,7 +85,11 @@ def train(
         "scorer": "composite" if scorer is None else _name_of(scorer),
     }
     check_launch()
+    if scorer is not None:
+        require_build(scorer)
+        _require_no_model(config)
     require_untested(cohort, config)
+    require_same_format(cohort, config)
     taking_part = processes()
     fresh = not (out / "run.json").exists()
     taking_part.wait_for_everyone()
@@ -184,7 +191,8 @@ class Run:
             build = lambda seed: build_model(parts, texts=texts, leads=leads, seed=seed)  # noqa: E731
         else:
             assert build is not None
-            main = build(self.record["seed"])
+            require_build(build)
+            main = fresh(build, self.record["seed"])
         streams = np.random.SeedSequence(self.record["seed"]).spawn(4)
         objective = found.attach(
             main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
@@ -194,7 +202,8 @@ class Run:
         except (OSError, SafetensorError) as error:
             raise InputError(f"{self.path / 'objective.safetensors'} cannot be read: {error}; train again") from error
         restore(objective, state)
-        return TrainedScorer(objective, self.arm, found, kinds=self.record.get("kinds")).eval()
+        of = ECGFormat.of_record(self.record)
+        return TrainedScorer(objective, self.arm, found, ecg_format=of, kinds=self.record.get("kinds")).eval()
 
 
 def _train(
@@ -210,7 +219,7 @@ def _train(
     streams = np.random.SeedSequence(seed).spawn(4)
     fitted = fit_arm(cohort, arm, config, streams[3])
     build = build or composite_builder(cohort, config, fitted.texts)
-    main = build(seed_of(streams[0]))
+    main = fresh(build, seed_of(streams[0]))
     _require_same_base(out, record, main)
     objective = fitted.adjuster.attach(
         main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
@@ -225,7 +234,7 @@ def _train(
         "rows": {"train": len(fitted.train.table), "valid": len(fitted.valid.table)},
         **config.held_out,
         "kinds": _kinds(fitted.learned, config),
-        "leads": len(cohort.signals.leads),
+        **ECGFormat.of(cohort.signals).record(),
         "parameters": {
             "all": sum(p.numel() for p in objective.parameters()),
             "trained": sum(p.numel() for p in objective.parameters() if p.requires_grad),
@@ -247,6 +256,20 @@ def _train(
     if loop.accelerator.is_main_process:
         write_patients(out, cohort, config, [fitted.learned, fitted.valid.table])
         _finish(out, objective, fitted.adjuster, fitted.learned, record)
+
+
+def _require_no_model(config: RunConfig) -> None:
+    """InputError where a configuration describes the composite, beside a function that builds another scorer."""
+    from causalecg.models.config import ModelConfig
+
+    default = ModelConfig()
+    said = [key for key in ModelConfig.model_fields if getattr(config.model, key) != getattr(default, key)]
+    if said:
+        keys = ", ".join(f"model.{key}" for key in said)
+        raise InputError(
+            f"the configuration's table [model] is of the composite, and a scorer of your own heeds none of it; leave "
+            f"out {keys}, or the scorer"
+        )
 
 
 def _require_same_base(out: Path, record: dict[str, Any], main: nn.Module) -> None:

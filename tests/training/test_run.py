@@ -226,12 +226,12 @@ def test_what_is_missing_is_said_before_training(cohort, config, tmp_path) -> No
         rows_of(cohort, "train", template_ids=["99"])
 
 
-def test_what_fails_before_it_began_leaves_no_folder(cohort, config, tmp_path) -> None:
+def test_what_fails_before_it_began_leaves_no_folder(cohort, own_config, tmp_path) -> None:
     def broken(seed: int) -> nn.Module:
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        train(cohort, "none", config, seed=0, out=tmp_path / "r", scorer=broken, progress=False)
+        train(cohort, "none", own_config, seed=0, out=tmp_path / "r", scorer=broken, progress=False)
     assert not (tmp_path / "r").exists()
 
 
@@ -239,9 +239,9 @@ def test_what_fails_before_it_began_leaves_no_folder(cohort, config, tmp_path) -
     ("file", "content"),
     [("run.json", "{"), ("run.json", "[]"), ("adjuster.json", "{}"), ("objective.safetensors", "x")],
 )
-def test_a_damaged_run_is_said_so(cohort, config, tmp_path, file: str, content: str) -> None:
-    config = config.model_copy(update={"epochs": 1})
-    train(cohort, "none", config, seed=0, out=tmp_path / "r", scorer=build, progress=False)
+def test_a_damaged_run_is_said_so(cohort, own_config, tmp_path, file: str, content: str) -> None:
+    own_config = own_config.model_copy(update={"epochs": 1})
+    train(cohort, "none", own_config, seed=0, out=tmp_path / "r", scorer=build, progress=False)
     (tmp_path / "r" / file).write_text(content)
     with pytest.raises((InputError, ContractError), match="damaged|cannot be read"):
         Run.open(tmp_path / "r").scorer(build)
@@ -274,10 +274,10 @@ def build(seed: int) -> nn.Module:
 
 
 @pytest.mark.parametrize("arm", ["none", "backdoor", "ipw", "stratified"])
-def test_a_strangers_module_is_trained_and_read_back(cohort, config, tmp_path, arm: str) -> None:
+def test_a_strangers_module_is_trained_and_read_back(cohort, own_config, tmp_path, arm: str) -> None:
     if arm == "backdoor":
         arm = "backdoor?prior=marginal"  # it cannot be asked for the severity: it has two outputs
-    run = train(cohort, arm, config, seed=0, out=tmp_path / "r", scorer=build, progress=False)
+    run = train(cohort, arm, own_config, seed=0, out=tmp_path / "r", scorer=build, progress=False)
     with pytest.raises(InputError, match="name the function that builds it"):
         run.scorer()
     batch = TableBatches(cohort, cohort.split("test"))(np.arange(40))
