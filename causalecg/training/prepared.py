@@ -13,6 +13,7 @@ from torch.utils.data import IterableDataset
 
 from adjusters.contract import Batch, LossTerms, Objective, Stage
 from adjusters.kept_state import KeptState
+from adjusters.valid_scores import check_first_scores
 from causalecg.errors import InputError
 from causalecg.models.ecg_format import ECGFormat, require_known_format
 from causalecg.training.arms import Arm
@@ -56,6 +57,7 @@ def prepare(
     objective = fitted.adjuster.attach(
         main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
     )
+    check_first_scores(main)
     of = ECGFormat.of(cohort.signals)
     if hasattr(main, "ecg_format"):
         main.ecg_format = of  # type: ignore[assignment]  # what is saved of it in a loop of one's own says so too

@@ -18,6 +18,7 @@ from torch import nn
 
 from adjusters.contract import Adjuster, Objective
 from adjusters.registry import load_adjuster
+from adjusters.valid_scores import check_first_scores
 from causalecg import __version__
 from causalecg.errors import InputError
 from causalecg.models.ecg_format import ECGFormat
@@ -224,6 +225,7 @@ def _train(
     objective = fitted.adjuster.attach(
         main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
     )
+    check_first_scores(main)
     record |= {
         "processes": processes().num_processes,
         "severity_column": fitted.severity_column,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from adjusters.contract import Adjuster, Batch, HasAbstention, NewScorer, Objective, Scorer, Variant
+from adjusters.valid_scores import check_first_scores
 from causalecg.errors import InputError
 from causalecg.models.answering import writing
 from causalecg.models.ecg_format import ECGFormat
@@ -54,6 +55,7 @@ def new_scorer(main: nn.Module, build: Build, seeds: np.random.SeedSequence) -> 
         if variant == "frozen_copy":
             return copy.deepcopy(main).requires_grad_(False).eval()
         scorer = fresh(build, seed_of(seeds.spawn(1)[0]))
+        check_first_scores(scorer)
         return scorer if variant == "same" else _Withheld(scorer, Arm(special=variant))
 
     return make
