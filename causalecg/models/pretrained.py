@@ -14,7 +14,7 @@ from torch import Tensor
 
 from causalecg.errors import InputError
 from causalecg.models.composite import EncoderProjectorLLM
-from causalecg.models.config import ModelConfig
+from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
 from causalecg.models.ecg_format import ECGFormat
 from causalecg.models.encoder import ENCODERS, FetchedEncoder
 from causalecg.models.language_model import (
@@ -48,6 +48,10 @@ def build_model(config: ModelConfig, *, texts: Sequence[str], leads: int, seed: 
         if start is not None and start.holds_language_model:
             _require_same_name(config, start)
             language_model, tokenizer = untrained_language_model(start.folder, config)
+            if config.language_model == "embedded":
+                size = _embedded_of(start)
+                _require_same_size(config, start, size, len(tokenizer))
+                config = config.model_copy(update={"embedded": size})
         elif config.language_model == "embedded":
             tokenizer = train_tokenizer([*texts, config.answer_cue], vocabulary=config.embedded.vocabulary)
             language_model = embedded_language_model(config.embedded, tokenizer)
@@ -185,6 +189,34 @@ def _require_same_name(config: ModelConfig, start: _Saved) -> None:
         )
 
 
+def _embedded_of(saved: _Saved) -> EmbeddedLanguageModel:
+    """Size of the embedded language model that a folder brings: an earlier version noted the configuration's, which may
+    be another where it began with a saved one."""
+    try:
+        shape = json.loads((saved.folder / "language_model" / "config.json").read_text())
+        return EmbeddedLanguageModel(
+            hidden=shape["hidden_size"],
+            layers=shape["num_hidden_layers"],
+            heads=shape["num_attention_heads"],
+            vocabulary=saved.about["config"]["embedded"]["vocabulary"],
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{saved.folder} holds no readable model: {str(error).splitlines()[0]}") from error
+
+
+def _require_same_size(config: ModelConfig, start: _Saved, size: EmbeddedLanguageModel, tokens: int) -> None:
+    """InputError where the configuration gives the embedded language model that a folder brings another size."""
+    said = config.embedded.model_fields_set if "embedded" in config.model_fields_set else set()
+    for key in sorted(said):
+        own, there = getattr(config.embedded, key), getattr(size, key)
+        # Of the vocabulary an earlier version may have noted another limit than that of the tokenizer.
+        if own != there and (key != "vocabulary" or own != tokens):
+            raise InputError(
+                f"model.start: {start.folder} holds an embedded language model of {key} = {there}, which "
+                f"model.embedded.{key} = {own} cannot change; leave [model.embedded] out, or begin with another model"
+            )
+
+
 def _base_of(config: ModelConfig, start: _Saved) -> dict[str, str]:
     """What the language model must be that a folder's weights were learned beside: empty where a folder names none, or
     the configuration another. InputError where low-rank updates would be of that other."""
@@ -300,6 +332,8 @@ def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> E
         language_model, tokenizer = _named_language_model(config, identity)
     else:
         language_model, tokenizer = untrained_language_model(folder, config)
+        if config.language_model == "embedded":
+            config = config.model_copy(update={"embedded": _embedded_of(saved)})
     model = _assemble(config, language_model, tokenizer, int(saved.about["leads"]))
     model.keeps_language_model = not named
     model.ecg_format = ECGFormat.of_record(saved.about)
