@@ -83,7 +83,9 @@ def _claim(out: Path, cohort: Cohort, config: RunConfig, audit_items: int, arms:
         same["config"] = config.same_as(found.get("config"))
         differs = [key for key, agrees in same.items() if not agrees]
         if differs:
-            what = {"cohort_hash": "cohort", "config": "configuration", "audit_items": "number of audited items"}
+            says = config.differing(found.get("config"))
+            configuration = f"configuration ({says})" if says else "configuration"
+            what = {"cohort_hash": "cohort", "config": configuration, "audit_items": "number of audited items"}
             raise InputError(f"{out} holds a comparison with another {what[differs[0]]}; choose another --out")
         write_record(path, {**found, "arms": list(dict.fromkeys([*found.get("arms", []), *arms]))})
         return

@@ -72,7 +72,7 @@ def pretrain_encoder(
     require_same_format(cohort, config)
     require_readable(cohort, config.model)
     with processes().main_process_first():
-        done = _claimed(out, about)
+        done = _claimed(out, about, config)
     if done:
         return out
     labels = _frequent_labels(cohort, config)
@@ -115,16 +115,17 @@ def pretrain_encoder(
     return out
 
 
-def _claimed(out: Path, about: dict[str, Any]) -> bool:
+def _claimed(out: Path, about: dict[str, Any], config: RunConfig) -> bool:
     """Whether it is done already. InputError where the folder is of something else."""
     path = out / "pretraining.json"
     if path.exists():
         found = read_record(path)
         differs = [name for name, value in about.items() if found.get(name) != value]
         if differs:
-            raise InputError(
-                f"{out} holds an encoder with another {differs[0].replace('_', ' ')}; choose another --out"
-            )
+            what = differs[0].replace("_", " ")
+            if differs[0] == "config" and (says := config.differing(found.get("config"))):
+                what = f"configuration ({says})"
+            raise InputError(f"{out} holds an encoder with another {what}; choose another --out")
         return bool(found.get("status") == "done")
     require_room(out, "encoder")
     write_record(path, {**about, "status": "training"})

@@ -189,6 +189,8 @@ class Run:
             begun = self.config.model.start is not None or not self.config.model.train_encoder
             shapes = {"start": str(self.path / "model") if begun else None, "revision": read.config.revision}
             parts = self.config.model.model_copy(update={"trust_remote_code": trust_remote_code, **shapes})
+            if begun:  # a configuration that was read says all sizes, those that nobody gave too
+                parts = parts.model_copy(update={"embedded": read.config.embedded})
             build = lambda seed: build_model(parts, texts=texts, leads=leads, seed=seed)  # noqa: E731
         else:
             assert build is not None
@@ -330,12 +332,13 @@ def _claim(out: Path, about: dict[str, Any], config: RunConfig) -> dict[str, Any
     path = out / "run.json"
     if path.exists():
         found = _read_record(out)
-        differs = [name for name, value in about.items() if found.get(name) != value]
+        differs = [name.replace("_", " ") for name, value in about.items() if found.get(name) != value]
         # Compared as read: a configuration of an earlier version lacks what it did not know.
-        if RunConfig.read(out / "config.json") != config:
-            differs.append("configuration")
+        recorded = RunConfig.read(out / "config.json")
+        if recorded != config:
+            differs.append(f"configuration ({config.differing(recorded.model_dump())})")
         if differs:
-            raise InputError(f"{out} holds a run with another {differs[0].replace('_', ' ')}; choose another --out")
+            raise InputError(f"{out} holds a run with another {differs[0]}; choose another --out")
         return found
     require_room(out, "run")
     record = {**about, "versions": versions(), "status": "training"}
