@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
-import sys
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adjusters.contract import Scorer
 from causalecg.errors import InputError
+from causalecg.training.builds import imported
 
 if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
@@ -105,7 +103,7 @@ def _run(
     }
     return Model(
         folder.resolve().name,
-        run.scorer(None if build is None else _imported(build), trust_remote_code=trust_remote_code),
+        run.scorer(None if build is None else imported(build), trust_remote_code=trust_remote_code),
         about,
         run.severity_column,
         environment or run.config.environment,
@@ -124,23 +122,8 @@ def _graph(name_or_file: str) -> dict[str, Any] | None:
         return None
 
 
-def _imported(text: str) -> Any:
-    """What ``package.module:name`` names. InputError where it cannot be imported, or called."""
-    module, _, name = text.partition(":")
-    sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"'{text}' cannot be imported: {error}") from error
-    finally:
-        sys.path.pop(0)
-    if not callable(found):
-        raise InputError(f"'{text}' is a {type(found).__name__}, which cannot be called")
-    return found
-
-
 def _made_by(text: str) -> Scorer:
-    factory = _imported(text)
+    factory = imported(text)
     try:
         inspect.signature(factory).bind()
     except TypeError as error:

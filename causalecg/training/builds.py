@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Callable
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from causalecg.errors import InputError
+
+if TYPE_CHECKING:
+    from causalecg.training.config import RunConfig
 
 #: Builds a fresh scorer from a seed.
 Build = Callable[[int], nn.Module]
@@ -50,4 +56,33 @@ def fresh(build: Build, seed: int) -> nn.Module:
         found: Any = build(seed)
     if not isinstance(found, nn.Module):
         raise InputError(f"the function given as scorer returned a {type(found).__name__}, and not a torch module")
+    return found
+
+
+def require_no_model(config: RunConfig) -> None:
+    """InputError where a configuration describes the composite, beside a function that builds another scorer."""
+    from causalecg.models.config import ModelConfig
+
+    default = ModelConfig()
+    said = [key for key in ModelConfig.model_fields if getattr(config.model, key) != getattr(default, key)]
+    if said:
+        keys = ", ".join(f"model.{key}" for key in said)
+        raise InputError(
+            f"the configuration's table [model] is of the composite, and a scorer of your own heeds none of it; leave "
+            f"out {keys}, or the scorer"
+        )
+
+
+def imported(text: str) -> Any:
+    """What ``package.module:name`` names. InputError where it cannot be imported, or called."""
+    module, _, name = text.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"'{text}' cannot be imported: {error}") from error
+    finally:
+        sys.path.pop(0)
+    if not callable(found):
+        raise InputError(f"'{text}' is a {type(found).__name__}, which cannot be called")
     return found

@@ -27,7 +27,7 @@ from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
 from causalecg.training.arms import Arm
 from causalecg.training.beginnings import begun_from, require_same_format, require_untested, write_patients
-from causalecg.training.builds import Build, fresh, require_build
+from causalecg.training.builds import Build, fresh, require_build, require_no_model
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import fit_arm, graph_of
 from causalecg.training.loop import Loop, restore
@@ -88,7 +88,7 @@ def train(
     check_launch()
     if scorer is not None:
         require_build(scorer)
-        _require_no_model(config)
+        require_no_model(config)
     require_untested(cohort, config)
     require_same_format(cohort, config)
     taking_part = processes()
@@ -260,20 +260,6 @@ def _train(
     if loop.accelerator.is_main_process:
         write_patients(out, cohort, config, [fitted.learned, fitted.valid.table])
         _finish(out, objective, fitted.adjuster, fitted.learned, record)
-
-
-def _require_no_model(config: RunConfig) -> None:
-    """InputError where a configuration describes the composite, beside a function that builds another scorer."""
-    from causalecg.models.config import ModelConfig
-
-    default = ModelConfig()
-    said = [key for key in ModelConfig.model_fields if getattr(config.model, key) != getattr(default, key)]
-    if said:
-        keys = ", ".join(f"model.{key}" for key in said)
-        raise InputError(
-            f"the configuration's table [model] is of the composite, and a scorer of your own heeds none of it; leave "
-            f"out {keys}, or the scorer"
-        )
 
 
 def _require_same_base(out: Path, record: dict[str, Any], main: nn.Module) -> None:
