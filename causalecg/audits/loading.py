@@ -52,7 +52,7 @@ def load_model(
     if build is not None:
         raise InputError(f"--build is for a run of your own module, and {text} is no run folder; leave it out")
     if folder.is_dir():
-        from causalecg.models.ecg_format import require_known_format
+        from causalecg.cohort.ecg_format import require_known_format
         from causalecg.models.pretrained import from_pretrained
         from causalecg.training.scorers import require_readable
 

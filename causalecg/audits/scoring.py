@@ -23,8 +23,8 @@ from causalecg.audits.run_records import finish, note, plan, require_same
 from causalecg.audits.score_set import SCORE_COLUMNS
 from causalecg.audits.signal_changes import changed_signals
 from causalecg.cohort.batches import TableBatches
+from causalecg.cohort.ecg_format import require_known_format
 from causalecg.errors import InputError
-from causalecg.models.ecg_format import require_known_format
 from causalecg.parquet import read_parquet
 from causalecg.processes import processes
 from causalecg.training.tables import of_environment, rows_of

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from adjusters.contract import Batch, HasAbstention, Scorer, decide, log_probabilities
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.errors import InputError
-from causalecg.models.ecg_format import ECGFormat
 
 #: Of the array that stands for an absent ECG, where nothing is known of the model: that of a cohort by default.
 _USUAL = (12, 1000)

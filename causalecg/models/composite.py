@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from adjusters.contract import Batch, ContractError, View
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.models.answers import AnswerHead, candidate_log_likelihood
 from causalecg.models.config import ModelConfig
-from causalecg.models.ecg_format import ECGFormat
 from causalecg.models.language_model import Layers, is_low_rank, run, token_ids
 from causalecg.models.memory import Memory, is_frozen
 from causalecg.models.prompt import prompt_of

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.errors import InputError
 from causalecg.models.composite import EncoderProjectorLLM
 from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
-from causalecg.models.ecg_format import ECGFormat
 from causalecg.models.encoder import ENCODERS, FetchedEncoder
 from causalecg.models.language_model import (
     embedded_language_model,

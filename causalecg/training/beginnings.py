@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.cohort.schema import TEST_SPLITS, Cohort
 from causalecg.errors import InputError
-from causalecg.models.ecg_format import ECGFormat
 from causalecg.parquet import read_parquet
 from causalecg.records import read_record
 from causalecg.training.config import RunConfig

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from adjusters.contract import Batch, LossTerms, Objective
 from adjusters.none import NoAdjustment
 from causalecg.cohort.batches import TableBatches
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.errors import InputError
-from causalecg.models.ecg_format import ECGFormat
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
 from causalecg.training.beginnings import require_same_format, require_untested, write_patients

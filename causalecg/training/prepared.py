@@ -14,8 +14,8 @@ from torch.utils.data import IterableDataset
 from adjusters.contract import Batch, LossTerms, Objective, Stage
 from adjusters.kept_state import KeptState
 from adjusters.valid_scores import check_first_scores
+from causalecg.cohort.ecg_format import ECGFormat, require_known_format
 from causalecg.errors import InputError
-from causalecg.models.ecg_format import ECGFormat, require_known_format
 from causalecg.training.arms import Arm
 from causalecg.training.builds import Build, fresh, require_build
 from causalecg.training.config import RunConfig

@@ -20,8 +20,8 @@ from adjusters.contract import Adjuster, Objective
 from adjusters.registry import load_adjuster
 from adjusters.valid_scores import check_first_scores
 from causalecg import __version__
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.errors import InputError
-from causalecg.models.ecg_format import ECGFormat
 from causalecg.parquet import read_parquet
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from adjusters.contract import Adjuster, Batch, HasAbstention, NewScorer, Objective, Scorer, Variant
 from adjusters.valid_scores import check_first_scores
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.errors import InputError
 from causalecg.models.answering import writing
-from causalecg.models.ecg_format import ECGFormat
 from causalecg.training.arms import Arm
 from causalecg.training.builds import Build, fresh
 

@@ -137,6 +137,7 @@ def train_stages(
     for before, stage in pairwise(stages):
         require_held_out_before(stage.config, before.config, f"stage {before.name}")
     refuse_tested_patients(cohorts, [stage.config for stage in stages])
+    _require_one_size(stages)
     require_same_format(cohorts[0], stages[0].config)
     refuse_other_formats(cohorts)
     for stage, its in zip(stages, cohorts, strict=True):
@@ -156,6 +157,24 @@ def train_stages(
             pretrain_encoder(its, stage.task, config, seed=seed, out=folder, progress=progress)
     assert folder is not None
     return folder
+
+
+def _require_one_size(stages: tuple[TrainingStage, ...]) -> None:
+    """InputError where a stage gives the embedded language model another size than the stage of questions has that
+    makes it. One that the first stage begins with is looked at when it is read."""
+    asked = [stage for stage in stages if stage.task == "questions"]
+    if not asked or stages[0].config.model.start is not None:
+        return
+    maker, *others = asked
+    for stage in others:
+        own, made = stage.config.model, maker.config.model.embedded
+        said = own.embedded.model_fields_set if "embedded" in own.model_fields_set else set()
+        differs = [key for key in sorted(said) if getattr(own.embedded, key) != getattr(made, key)]
+        if differs and own.language_model == "embedded":
+            raise InputError(
+                f"stage {stage.name}: model.embedded.{differs[0]} is not that of stage {maker.name}, whose language "
+                "model it goes on with; leave it out there"
+            )
 
 
 def _cohort_of(stage: TrainingStage, path: Path, given: str | Path | None) -> Cohort:

@@ -14,6 +14,7 @@ from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
 from causalecg.models.pretrained import build_model, from_pretrained, save_pretrained
 from causalecg.training.config import RunConfig
 from causalecg.training.run import Run, train
+from causalecg.training.stages import train_stages
 
 TEXTS = ["Is it normal?", " yes", " no"]
 SMALL = {"hidden": 16, "layers": 1, "heads": 2, "vocabulary": 260}
@@ -57,3 +58,13 @@ def test_a_run_that_begun_so_is_read_and_begun_with(saved, cohort, tmp_path) -> 
         begins = RunConfig(model=ModelConfig(start=str(run.path), **said), epochs=1)
         later = train(cohort, "none", begins, seed=0, out=tmp_path / f"b{len(said)}", progress=False)
         assert later.scorer()(batch).isfinite().all()
+
+
+def test_another_size_of_a_later_stage_is_refused_before_the_first(cohort, tmp_path) -> None:
+    stages = (
+        "epochs = 1\n[[stages]]\nname = 'labels'\ntask = 'labels'\n[[stages]]\nname = 'a'\n[[stages]]\nname = 'b'\n"
+    )
+    (tmp_path / "s.toml").write_text(f"{stages}model.embedded.hidden = 32\n")
+    with pytest.raises(InputError, match="stage b: model.embedded.hidden is not that of stage a"):
+        train_stages(tmp_path / "s.toml", out=tmp_path / "s", seed=0, cohort=cohort.path, progress=False)
+    assert not (tmp_path / "s").exists()
