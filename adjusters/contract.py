@@ -21,6 +21,7 @@ from adjusters.batch import Batch as Batch
 from adjusters.batch import Kind as Kind
 from adjusters.errors import ContractError as ContractError
 from adjusters.table_columns import require_columns
+from adjusters.valid_scores import require_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,8 +99,10 @@ def log_probabilities(scores: Tensor, batch: Batch) -> Tensor:
 def negative_log_likelihood(scores: Tensor, batch: Batch) -> Tensor:
     """(batch,) negative log-likelihood of the true answer(s).
 
-    "one": -log softmax at the true candidate. "set": summed Bernoulli loss over the item's candidates.
+    "one": -log softmax at the true candidate. "set": summed Bernoulli loss over the item's candidates. ContractError
+    for scores of another shape than (batch, candidates).
     """
+    require_scores(scores, batch)
     if batch.kind == "one":
         log_p = log_probabilities(scores, batch).masked_fill(~batch.answer, float("-inf"))
         return -torch.logsumexp(log_p, dim=-1)

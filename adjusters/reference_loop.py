@@ -26,6 +26,7 @@ from adjusters.contract import (
     Variant,
 )
 from adjusters.kept_state import clearly_lower
+from adjusters.valid_scores import check_first_scores
 from structural_models.estimand import Estimand
 
 
@@ -61,7 +62,9 @@ def drive(
     adjuster.fit(train, estimand, rng=rngs[0])
     train = weighted(adjuster, adjuster.rewrite(train, rng=rngs[1]))
     tables = {"train": train, "validation": weighted(adjuster, valid)}
-    objective = adjuster.attach(make_scorer(), new_scorer=variants(make_scorer), rng=rngs[2])
+    scorer = make_scorer()
+    objective = adjuster.attach(scorer, new_scorer=variants(make_scorer), rng=rngs[2])
+    check_first_scores(scorer)
     initial = copy.deepcopy(objective.state_dict())
     result = Training(objective)
     optimizers: dict[str, torch.optim.Optimizer] = {}
@@ -179,6 +182,7 @@ def variants(make_scorer: Callable[[], nn.Module]) -> NewScorer:
 
     def new_scorer(variant: Variant) -> Scorer:
         scorer = make_scorer()
+        check_first_scores(scorer)
         if variant == "frozen_copy":
             return scorer.requires_grad_(False).eval()
         return scorer if variant == "same" else Withholding(scorer, variant)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
-import sys
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adjusters.contract import Scorer
 from causalecg.errors import InputError
+from causalecg.training.builds import imported
 
 if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
@@ -54,11 +52,13 @@ def load_model(
     if build is not None:
         raise InputError(f"--build is for a run of your own module, and {text} is no run folder; leave it out")
     if folder.is_dir():
+        from causalecg.cohort.ecg_format import require_known_format
         from causalecg.models.pretrained import from_pretrained
         from causalecg.training.scorers import require_readable
 
         found = from_pretrained(folder, trust_remote_code=trust_remote_code)
         require_readable(cohort, found.config)
+        require_known_format(found, cohort.signals, f"cohort {cohort.path}")
         return Model(folder.name, found, {"role": "audited"}, _column(cohort, severity), environment)
     if trust_remote_code:
         raise InputError(f"--trust-remote-code is for runs and saved models, and {text} is none; leave it out")
@@ -103,7 +103,7 @@ def _run(
     }
     return Model(
         folder.resolve().name,
-        run.scorer(None if build is None else _imported(build), trust_remote_code=trust_remote_code),
+        run.scorer(None if build is None else imported(build), trust_remote_code=trust_remote_code),
         about,
         run.severity_column,
         environment or run.config.environment,
@@ -122,23 +122,8 @@ def _graph(name_or_file: str) -> dict[str, Any] | None:
         return None
 
 
-def _imported(text: str) -> Any:
-    """What ``package.module:name`` names. InputError where it cannot be imported, or called."""
-    module, _, name = text.partition(":")
-    sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"'{text}' cannot be imported: {error}") from error
-    finally:
-        sys.path.pop(0)
-    if not callable(found):
-        raise InputError(f"'{text}' is a {type(found).__name__}, which cannot be called")
-    return found
-
-
 def _made_by(text: str) -> Scorer:
-    factory = _imported(text)
+    factory = imported(text)
     try:
         inspect.signature(factory).bind()
     except TypeError as error:

@@ -23,6 +23,7 @@ from causalecg.audits.run_records import finish, note, plan, require_same
 from causalecg.audits.score_set import SCORE_COLUMNS
 from causalecg.audits.signal_changes import changed_signals
 from causalecg.cohort.batches import TableBatches
+from causalecg.cohort.ecg_format import require_known_format
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 from causalecg.processes import processes
@@ -90,8 +91,9 @@ def score(
 
     Raises InputError for an unknown split, severity, intervention or role, when ``out`` holds another model of this
     name (one that scores the first items that are there otherwise, too), or the same one asked otherwise (other items,
-    severity, environment or templates).
+    severity, environment or templates), or that learned from ECGs of another rate or length than the cohort's.
     """
+    require_known_format(scorer, cohort.signals, f"cohort {cohort.path}")
     taking_part = processes()
     out = Path(out)
     if severity is not None and severity not in cohort.items.columns:

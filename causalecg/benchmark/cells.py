@@ -44,7 +44,7 @@ class Plan:
 
     ``splits`` are scored with the ECG and question intact; ``audit_items`` items of the biased test, drawn at random
     and the same in every cell, are put through the default interventions as well, those of the unbiased test get a
-    random ECG.
+    random ECG. ``build``, ``package.module:function``, builds what is trained in place of the composite.
     """
 
     cohort: Path
@@ -52,6 +52,7 @@ class Plan:
     config: RunConfig
     splits: tuple[str, ...]
     audit_items: int
+    build: str | None = None
 
 
 def config_of(cell: Cell, config: RunConfig) -> RunConfig:
@@ -75,8 +76,10 @@ def run_cell(cell: Cell, plan: Plan) -> str:
     from causalecg.audits.interventions import DEFAULT_SUITE, RANDOM
     from causalecg.audits.scoring import score
     from causalecg.cohort.schema import Cohort
+    from causalecg.training.builds import imported
     from causalecg.training.run import train
 
+    build = None if plan.build is None else imported(plan.build)
     cohort = Cohort.open(plan.cohort)
     folder = plan.out / "scores" / cell.name
     run = train(
@@ -85,6 +88,7 @@ def run_cell(cell: Cell, plan: Plan) -> str:
         config_of(cell, plan.config),
         seed=cell.seed,
         out=plan.out / "runs" / cell.name,
+        scorer=build,
         progress=False,
     )
     about: dict[str, Any] = {"model": cell.name, "role": cell.role, "arm": cell.arm, "seed": cell.seed}
@@ -98,7 +102,7 @@ def run_cell(cell: Cell, plan: Plan) -> str:
         "template_ids": plan.config.template_ids,
         "progress": False,
     }
-    scorer = run.scorer(trust_remote_code=plan.config.model.trust_remote_code)
+    scorer = run.scorer(build, trust_remote_code=plan.config.model.trust_remote_code)
     # Most splits are of the same ECGs.
     with scorer.caching():
         for split in plan.splits:

@@ -26,25 +26,33 @@ def run_comparison(
     config: RunConfig,
     out: str | Path,
     *,
+    build: str | None = None,
     processes: int = 2,
     audit_items: int = 2000,
     progress: bool = True,
 ) -> list[Cell]:
     """Train and score every arm with seeds 0..``seeds`` - 1 under ``out``; finished cells are not done again.
 
+    ``build``, ``package.module:function``, names the function from a seed to a module of your own, which is trained in
+    place of the composite; each process imports it, from the current folder too.
+
     Raises:
         InputError: an unknown or repeated arm, no seed, a launch that training does not serve, or ``out`` holds a
-            comparison of another cohort or configuration.
+            comparison of another cohort, configuration or module, or ``build`` names no such function.
         ContractError, NotIdentified: an arm cannot work on this cohort. Nothing has been trained then.
     """
     from causalecg.cohort.schema import TEST_SPLITS
     from causalecg.training.arms import Arm
-    from causalecg.training.beginnings import require_untested
+    from causalecg.training.beginnings import require_same_format, require_untested
+    from causalecg.training.builds import imported, require_build, require_no_model
     from causalecg.training.run import check_arm
     from causalecg.training.sharding import check_launch
     from causalecg.training.tables import of_environment, rows_of
 
     check_launch()
+    if build is not None:
+        require_build(imported(build))
+        require_no_model(config)
     out = Path(out)
     parsed = [Arm.parse(text) for text in arms]
     names = [str(arm) for arm in parsed]
@@ -53,20 +61,24 @@ def run_comparison(
     rows_of(cohort, "train", environment=config.environment, template_ids=config.template_ids)
     have = set(of_environment(cohort.items, config.environment)["split"])
     splits = tuple(name for name in TEST_SPLITS if name in have)
-    plan = Plan(cohort.path.resolve(), out.resolve(), config, splits, audit_items)
+    plan = Plan(cohort.path.resolve(), out.resolve(), config, splits, audit_items, build)
     for arm in parsed:
         check_arm(cohort, arm, config)
     # Seeds outermost: a stopped comparison has complete seeds rather than complete arms.
     cells = [Cell(name, seed) for seed in range(seeds) for name in names]
     todo = [cell for cell in cells if not (out / "scores" / cell.name / DONE).exists()]
     for cell in todo:
-        require_untested(cohort, config_of(cell, config))
-    _claim(out, cohort, config, audit_items, names)
+        its = config_of(cell, config)
+        require_untested(cohort, its)
+        require_same_format(cohort, its)
+    _claim(out, cohort, config, audit_items, names, build)
     _run_all(todo, plan, processes, progress)
     return cells
 
 
-def _claim(out: Path, cohort: Cohort, config: RunConfig, audit_items: int, arms: Sequence[str]) -> None:
+def _claim(
+    out: Path, cohort: Cohort, config: RunConfig, audit_items: int, arms: Sequence[str], build: str | None
+) -> None:
     """Record what this comparison is of, or check that it is the one recorded; new arms join those that are there."""
     record = {
         "cohort_hash": cohort.hash,
@@ -79,14 +91,18 @@ def _claim(out: Path, cohort: Cohort, config: RunConfig, audit_items: int, arms:
         found = read_record(path)
         same = {key: found.get(key) == value for key, value in record.items()}
         same["config"] = config.same_as(found.get("config"))
+        same["build"] = found.get("build") == build
         differs = [key for key, agrees in same.items() if not agrees]
         if differs:
-            what = {"cohort_hash": "cohort", "config": "configuration", "audit_items": "number of audited items"}
-            raise InputError(f"{out} holds a comparison with another {what[differs[0]]}; choose another --out")
+            says = config.differing(found.get("config"))
+            configuration = f"configuration ({says})" if says else "configuration"
+            what = {"cohort_hash": "cohort", "config": configuration, "audit_items": "number of audited items"}
+            which = what.get(differs[0], differs[0])
+            raise InputError(f"{out} holds a comparison with another {which}; choose another --out")
         write_record(path, {**found, "arms": list(dict.fromkeys([*found.get("arms", []), *arms]))})
         return
     require_room(out, "comparison")
-    write_record(path, {**record, "arms": list(arms)})
+    write_record(path, {**record, **({} if build is None else {"build": build}), "arms": list(arms)})
 
 
 def _run_all(cells: Sequence[Cell], plan: Plan, processes: int, progress: bool) -> None:

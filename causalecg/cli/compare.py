@@ -26,6 +26,10 @@ def register(app: typer.Typer) -> None:
         fit: Annotated[str, typer.Option(help="Of t0: spline, or linear (misspecified).")] = "spline",
         seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N-1 for every arm.")] = 5,
         config: Annotated[Path | None, typer.Option(help="Run configuration, TOML or JSON; not of t0.")] = None,
+        build: Annotated[
+            str | None,
+            typer.Option(help="package.module:function, from a seed to a module of your own; not of --benchmark."),
+        ] = None,
         processes: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
         audit_items: Annotated[int, typer.Option(min=1, help="Items put through the interventions; not of t0.")] = 2000,
         as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -42,6 +46,8 @@ def register(app: typer.Typer) -> None:
             from causalecg.benchmark.tuned import every_arm
 
             names = list(every_arm())
+        if benchmark is not None and build is not None:
+            raise InputError("--build is of a comparison on a cohort; leave it out, or --benchmark")
         if benchmark is not None:
             from causalecg.benchmark.leaderboard.page import heading, remarks, write_leaderboard
             from causalecg.benchmark.leaderboard.summary import summarise
@@ -70,8 +76,9 @@ def register(app: typer.Typer) -> None:
         opened = Cohort.open(cohort)
         chosen = RunConfig() if config is None else RunConfig.read(config)
         cells = run_comparison(
-            opened, names, seeds, chosen, out, processes=processes, audit_items=audit_items, progress=not as_json
-        )
+            opened, names, seeds, chosen, out, build=build, processes=processes, audit_items=audit_items,
+            progress=not as_json,
+        )  # fmt: skip
         page, comparison = report_comparison(opened, cells, out, seed=0)
         if as_json:
             typer.echo(json.dumps(comparison, indent=2))

@@ -9,10 +9,16 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from adjusters.contract import Batch, Scorer, decide, log_probabilities
+from adjusters.contract import Batch, HasAbstention, Scorer, decide, log_probabilities
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.errors import InputError
+
+#: Of the array that stands for an absent ECG, where nothing is known of the model: that of a cohort by default.
+_USUAL = (12, 1000)
+#: Above any voltage of an ECG in mV, and below its QRS complexes in microvolts.
+LARGEST_MV = 100.0
 
 
 @runtime_checkable
@@ -29,18 +35,21 @@ class Answer:
 
     Attributes:
         text: written by it, or its answers joined by commas.
-        given: the candidates it chooses; empty where it wrote freely.
+        given: the candidates it chooses; empty where it wrote freely, or abstained.
         probabilities: of each candidate: of one answer they sum to one, in a set each is that of being in it.
+        abstained: it would rather give none of the candidates, as an arm may that was trained to; the probabilities
+            are what it would say otherwise.
     """
 
     text: str
     given: tuple[str, ...]
     probabilities: dict[str, float]
+    abstained: bool = False
 
 
 def answer(
     model: Scorer,
-    ecgs: np.ndarray | None,
+    ecgs: np.ndarray | Tensor | None,
     question: str,
     *,
     candidates: Sequence[str] | None = None,
@@ -60,10 +69,12 @@ def answer(
             with sets of answers (kind "set") train, and nothing else does.
         max_new_tokens: of a free text.
 
-    Raises InputError for ECGs of another shape or with gaps, candidates that are none or repeated, a model that cannot
-    write, and ``several`` of a run that learned from no set.
+    Raises InputError for ECGs of another shape than those that the model learned from, with gaps or not in mV,
+    candidates that are none or repeated, a model that cannot write, and ``several`` of a run that learned from no set.
     """
-    shown = _shown(ecgs, getattr(model, "leads", None))
+    known = getattr(model, "ecg_format", None)
+    known = known if isinstance(known, ECGFormat) else ECGFormat()
+    shown = _shown(ecgs, known)
     names = _names(candidates)
     if candidates is None and max_new_tokens < 1:
         raise InputError(f"max_new_tokens is the length of a text, 1 or more, not {max_new_tokens}")
@@ -74,7 +85,7 @@ def answer(
             "as it was drawn; leave several out, or train on such questions"
         )
     present = torch.tensor([[i < len(shown) for i in range(2)]])
-    ecg = torch.zeros(1, 2, *(shown.shape[1:] if len(shown) else (1, 1)))
+    ecg = torch.zeros(1, 2, *shown.shape[1:])
     ecg[0, : len(shown)] = torch.from_numpy(shown)
     batch = Batch(
         rows=torch.zeros(1, dtype=torch.long),
@@ -96,10 +107,11 @@ def answer(
         return Answer(text, (), {})
     with torch.no_grad():
         scores = model(batch).float().cpu()
+        abstained = isinstance(model, HasAbstention) and bool(model.abstains(batch)[0])
     batch = batch.to("cpu")
-    given = tuple(decide(scores, batch)[0])
+    given = () if abstained else tuple(decide(scores, batch)[0])
     chances = log_probabilities(scores, batch)[0].exp().tolist()
-    return Answer(", ".join(given), given, dict(zip(names, chances, strict=True)))
+    return Answer(", ".join(given), given, dict(zip(names, chances, strict=True)), abstained)
 
 
 def _names(candidates: Sequence[str] | None) -> tuple[str, ...]:
@@ -113,12 +125,13 @@ def _names(candidates: Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
-def _shown(ecgs: np.ndarray | None, leads: int | None) -> np.ndarray:
-    """(0 to 2, leads, samples) float32; of so many leads where it is known."""
+def _shown(ecgs: np.ndarray | Tensor | None, known: ECGFormat) -> np.ndarray:
+    """(0 to 2, leads, samples) float32; of the form that the model learned from, as far as it is known."""
+    leads = known.leads
     if ecgs is None:
-        return np.zeros((0, 1, 1), dtype=np.float32)
+        return np.zeros((0, leads or _USUAL[0], known.samples or _USUAL[1]), dtype=np.float32)
     try:
-        array = np.asarray(ecgs, dtype=np.float32)
+        array = np.asarray(ecgs.detach().cpu() if isinstance(ecgs, Tensor) else ecgs, dtype=np.float32)
     except (ValueError, TypeError) as error:
         raise InputError(
             "ecgs are one array of numbers in mV; two ECGs in it have the same leads and number of samples"
@@ -130,6 +143,16 @@ def _shown(ecgs: np.ndarray | None, leads: int | None) -> np.ndarray:
         raise InputError(f"ecgs have the shape ({of_leads}, samples), or (2, {of_leads}, samples) for two, not {given}")
     if not np.isfinite(array).all():
         raise InputError("ecgs hold samples that are no numbers; fill their gaps, or leave the record out")
+    if known.samples not in (None, array.shape[2]):
+        raise InputError(
+            f"ecgs have {array.shape[2]} samples, and the model learned from ECGs of {known}; resample or cut yours "
+            "to that"
+        )
+    if (largest := float(np.abs(array).max())) > LARGEST_MV:
+        raise InputError(
+            f"ecgs reach {largest:g}, which is no ECG's voltage in mV; divide microvolts by 1000, and raw integers by "
+            "what the record says"
+        )
     return array
 
 
@@ -153,6 +176,7 @@ class FreeText(nn.Module):
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens is the length of a text, 1 or more, not {max_new_tokens}")
         self.model, self.max_new_tokens = writing(model), max_new_tokens
+        self.ecg_format = getattr(model, "ecg_format", None)
 
     def forward(self, batch: Batch) -> list[str]:
         return self.model.generate(batch, max_new_tokens=self.max_new_tokens)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from adjusters.contract import Batch, ContractError, View
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.models.answers import AnswerHead, candidate_log_likelihood
 from causalecg.models.config import ModelConfig
 from causalecg.models.language_model import Layers, is_low_rank, run, token_ids
@@ -51,6 +52,8 @@ class EncoderProjectorLLM(nn.Module):
         super().__init__()
         self.encoder, self.projector, self.language_model = encoder, projector, language_model
         self.tokenizer, self.config = tokenizer, config
+        #: Of the ECGs that its weights have learned from, as far as it is known.
+        self.ecg_format = ECGFormat(leads=getattr(encoder, "leads", None))
         #: Whether the language model is saved with it: its weights are, or may become, other than those it is named by.
         self.keeps_language_model = config.language_model == "embedded" or config.language_model_is_trained
         hidden = int(self._embedding.embedding_dim)
@@ -80,12 +83,6 @@ class EncoderProjectorLLM(nn.Module):
     @property
     def _embedding(self) -> nn.Embedding:
         return self.language_model.get_input_embeddings()  # type: ignore[operator]
-
-    @property
-    def leads(self) -> int | None:
-        """Of an ECG that it reads; ``None`` where the encoder does not say."""
-        found: int | None = getattr(self.encoder, "leads", None)
-        return found
 
     def train(self, mode: bool = True) -> EncoderProjectorLLM:
         """As of any module; a part of which nothing is trained stays in evaluation mode."""

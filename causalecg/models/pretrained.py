@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.errors import InputError
 from causalecg.models.composite import EncoderProjectorLLM
-from causalecg.models.config import ModelConfig
+from causalecg.models.config import EmbeddedLanguageModel, ModelConfig
 from causalecg.models.encoder import ENCODERS, FetchedEncoder
 from causalecg.models.language_model import (
     embedded_language_model,
@@ -47,6 +48,10 @@ def build_model(config: ModelConfig, *, texts: Sequence[str], leads: int, seed: 
         if start is not None and start.holds_language_model:
             _require_same_name(config, start)
             language_model, tokenizer = untrained_language_model(start.folder, config)
+            if config.language_model == "embedded":
+                size = _embedded_of(start)
+                _require_same_size(config, start, size, len(tokenizer))
+                config = config.model_copy(update={"embedded": size})
         elif config.language_model == "embedded":
             tokenizer = train_tokenizer([*texts, config.answer_cue], vocabulary=config.embedded.vocabulary)
             language_model = embedded_language_model(config.embedded, tokenizer)
@@ -62,6 +67,7 @@ def build_model(config: ModelConfig, *, texts: Sequence[str], leads: int, seed: 
             )
         if start is not None:
             _begin_with(model, start)
+            model.ecg_format = ECGFormat.of_record(start.about)
         return model
 
 
@@ -95,6 +101,15 @@ def _saved_folder(text: str) -> Path:
         if (folder / "model.safetensors").is_file():
             return folder
     raise InputError(f"model.start: {text} holds no saved model (no model.safetensors, from {Path.cwd()})")
+
+
+def saved_format(text: str) -> ECGFormat:
+    """Of the ECGs that the saved weights ``model.start`` names have learned from. Where there are none nothing is
+    known: a finished run does without them, and building says it."""
+    try:
+        return ECGFormat.of_record(json.loads((_saved_folder(text) / "config.json").read_text()))
+    except (OSError, ValueError, AttributeError):
+        return ECGFormat()
 
 
 def _begin_with(model: EncoderProjectorLLM, start: _Saved) -> None:
@@ -172,6 +187,34 @@ def _require_same_name(config: ModelConfig, start: _Saved) -> None:
             f"'{config.language_model}'; "
             f'name model.language_model = "{saved}"'
         )
+
+
+def _embedded_of(saved: _Saved) -> EmbeddedLanguageModel:
+    """Size of the embedded language model that a folder brings: an earlier version noted the configuration's, which may
+    be another where it began with a saved one."""
+    try:
+        shape = json.loads((saved.folder / "language_model" / "config.json").read_text())
+        return EmbeddedLanguageModel(
+            hidden=shape["hidden_size"],
+            layers=shape["num_hidden_layers"],
+            heads=shape["num_attention_heads"],
+            vocabulary=saved.about["config"]["embedded"]["vocabulary"],
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{saved.folder} holds no readable model: {str(error).splitlines()[0]}") from error
+
+
+def _require_same_size(config: ModelConfig, start: _Saved, size: EmbeddedLanguageModel, tokens: int) -> None:
+    """InputError where the configuration gives the embedded language model that a folder brings another size."""
+    said = config.embedded.model_fields_set if "embedded" in config.model_fields_set else set()
+    for key in sorted(said):
+        own, there = getattr(config.embedded, key), getattr(size, key)
+        # Of the vocabulary an earlier version may have noted another limit than that of the tokenizer.
+        if own != there and (key != "vocabulary" or own != tokens):
+            raise InputError(
+                f"model.start: {start.folder} holds an embedded language model of {key} = {there}, which "
+                f"model.embedded.{key} = {own} cannot change; leave [model.embedded] out, or begin with another model"
+            )
 
 
 def _base_of(config: ModelConfig, start: _Saved) -> dict[str, str]:
@@ -252,7 +295,8 @@ def save_pretrained(model: EncoderProjectorLLM, folder: str | Path) -> None:
             tied[name] = owner
             del state[name]
     config = model.config.model_copy(update={"trust_remote_code": False})
-    about = {"config": config.model_dump(mode="json"), "leads": model.encoder.leads, "tied": tied}
+    about = {"config": config.model_dump(mode="json"), **model.ecg_format.record(), "tied": tied}
+    about["leads"] = model.encoder.leads
     if named:
         about["language_model"] = identity_of(config.language_model, model.language_model)
     save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / "model.safetensors")
@@ -288,8 +332,11 @@ def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> E
         language_model, tokenizer = _named_language_model(config, identity)
     else:
         language_model, tokenizer = untrained_language_model(folder, config)
+        if config.language_model == "embedded":
+            config = config.model_copy(update={"embedded": _embedded_of(saved)})
     model = _assemble(config, language_model, tokenizer, int(saved.about["leads"]))
     model.keeps_language_model = not named
+    model.ecg_format = ECGFormat.of_record(saved.about)
     missing, unexpected = model.load_state_dict(saved.with_tied(), strict=False)
     lost = [name for name in missing if not (named and _is_of_language_model(name))]
     if lost or unexpected:

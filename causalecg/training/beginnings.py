@@ -1,12 +1,14 @@
-"""What a run begins with must not have learned what the run is to be tested on."""
+"""What a run begins with must not have learned what the run is to be tested on, nor from ECGs of another form."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.cohort.schema import TEST_SPLITS, Cohort
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
@@ -43,6 +45,23 @@ def require_untested(cohort: Cohort, config: RunConfig) -> None:
     else:
         return
     require_held_out_before(config, before, str(start))
+
+
+def require_same_format(cohort: Cohort, config: RunConfig) -> None:
+    """InputError where ``config.model.start`` has learned from ECGs of another rate, length or number of leads. Of a
+    model that does not say, nothing is known."""
+    from causalecg.models.pretrained import saved_format
+
+    if config.model.start is not None:
+        before = saved_format(config.model.start)
+        before.require(ECGFormat.of(cohort.signals), f"model.start: {config.model.start}", f"cohort {cohort.path}")
+
+
+def refuse_other_formats(cohorts: Sequence[Cohort]) -> None:
+    """InputError where a stage's ECGs are of another rate, length or number of leads than those of the stage before."""
+    for before, cohort in pairwise(cohorts):
+        own = ECGFormat.of(cohort.signals)
+        ECGFormat.of(before.signals).require(own, f"the stage on cohort {before.path}", f"cohort {cohort.path}")
 
 
 def write_patients(out: Path, cohort: Cohort, config: RunConfig, tables: Iterable[pd.DataFrame]) -> None:

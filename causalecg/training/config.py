@@ -46,8 +46,8 @@ class RunConfig(BaseModel):
     model: ModelConfig = Field(default_factory=ModelConfig)
     epochs: int = Field(default=8, ge=1)
     batch_size: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     warmup: float = Field(default=0.1, ge=0, lt=1)
     clip_norm: float = Field(default=100.0, gt=0)
     patience: int = Field(default=0, ge=0)
@@ -74,6 +74,16 @@ class RunConfig(BaseModel):
         except ValidationError:
             return False
 
+    def differing(self, record: object) -> str:
+        """The first key in which what was recorded, by whichever version, says otherwise, and both values; empty where
+        none does, or it cannot be read."""
+        try:
+            there, here = (_flat(one.model_dump(mode="json")) for one in (RunConfig.of(record, "record"), self))
+        except InputError:
+            return ""
+        key = next((key for key in (*here, *there) if there.get(key) != here.get(key)), None)
+        return "" if key is None else f"{key}: {there.get(key)!r} there, {here.get(key)!r} here"
+
     @classmethod
     def read(cls, path: str | Path) -> RunConfig:
         """From TOML or JSON. Raises InputError naming the file and the key."""
@@ -90,12 +100,7 @@ class RunConfig(BaseModel):
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))
             if first["type"] == "extra_forbidden":
-                near = difflib.get_close_matches(str(first["loc"][-1]), _keys(), n=1)
-                hint = f"did you mean '{near[0]}'?" if near else f"keys are {', '.join(cls.model_fields)}"
-                if key == "stages":
-                    hint = "stages are read by 'causalecg train' alone, and from TOML"
-                elif key in ModelConfig.model_fields:
-                    hint = f"it belongs in the table [model]: model.{key}"
+                hint = "stages are read by 'causalecg train' alone, and from TOML" if key == "stages" else _hint(key)
                 raise InputError(f"{where}: there is no key '{key}'; {hint}") from error
             raise InputError(f"{where}, key '{key}': {first['msg']}") from error
 
@@ -114,7 +119,34 @@ def read_configuration(path: str | Path) -> Any:
         raise InputError(f"configuration {path} is not valid {path.suffix[1:].upper()}: {error}") from error
 
 
-def _keys() -> list[str]:
-    """Of a configuration and its parts."""
-    parts = (RunConfig, ModelConfig, EmbeddedLanguageModel, LowRank)
-    return [name for part in parts for name in part.model_fields]
+#: Each table of a configuration, "" for what is in none, and what describes it.
+_TABLES: dict[str, type[BaseModel]] = {
+    "": RunConfig,
+    "model": ModelConfig,
+    "model.embedded": EmbeddedLanguageModel,
+    "model.lora": LowRank,
+}
+
+
+def _hint(unknown: str) -> str:
+    """What may have been meant by a key: one of that name in another table, else one of a like name, its own first."""
+    table, _, name = unknown.rpartition(".")
+    order = sorted(_TABLES, key=lambda other: other != table)
+    keys = {key: f"{other}.{key}".lstrip(".") for other in reversed(order) for key in _TABLES[other].model_fields}
+    if name in keys:
+        home = keys[name].rpartition(".")[0]
+        return f"it belongs {f'in the table [{home}]' if home else 'above all tables'}: {keys[name]}"
+    near = difflib.get_close_matches(name, keys, n=1)
+    return (
+        f"did you mean '{keys[near[0]]}'?"
+        if near
+        else f"keys are {', '.join(_TABLES.get(table, RunConfig).model_fields)}"
+    )
+
+
+def _flat(record: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Keys of tables within tables, joined by dots."""
+    found: dict[str, Any] = {}
+    for key, value in record.items():
+        found |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
+    return found

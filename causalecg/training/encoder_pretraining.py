@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from adjusters.contract import Batch, LossTerms, Objective
 from adjusters.none import NoAdjustment
 from causalecg.cohort.batches import TableBatches
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.errors import InputError
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
-from causalecg.training.beginnings import require_untested, write_patients
+from causalecg.training.beginnings import require_same_format, require_untested, write_patients
 from causalecg.training.config import RunConfig
 from causalecg.training.loop import Loop
 from causalecg.training.progress import training_bar
@@ -68,9 +69,10 @@ def pretrain_encoder(
     about = {"task": task, "seed": seed, "cohort_hash": cohort.hash, "config": config.model_dump(mode="json")}
     check_launch()
     require_untested(cohort, config)
+    require_same_format(cohort, config)
     require_readable(cohort, config.model)
     with processes().main_process_first():
-        done = _claimed(out, about)
+        done = _claimed(out, about, config)
     if done:
         return out
     labels = _frequent_labels(cohort, config)
@@ -104,7 +106,8 @@ def pretrain_encoder(
     if loop.accelerator.is_main_process:
         state = {f"encoder.{name}": value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
         save_file(state, out / "model.safetensors")
-        saved = {"config": config.model.model_dump(mode="json"), "leads": leads, "tied": {}, "labels": labels}
+        of = ECGFormat.of(cohort.signals).record()
+        saved = {"config": config.model.model_dump(mode="json"), **of, "tied": {}, "labels": labels}
         write_record(out / "config.json", saved)
         write_patients(out, cohort, config, tables)
         write_record(out / "pretraining.json", {**about, "status": "done"})
@@ -112,16 +115,17 @@ def pretrain_encoder(
     return out
 
 
-def _claimed(out: Path, about: dict[str, Any]) -> bool:
+def _claimed(out: Path, about: dict[str, Any], config: RunConfig) -> bool:
     """Whether it is done already. InputError where the folder is of something else."""
     path = out / "pretraining.json"
     if path.exists():
         found = read_record(path)
         differs = [name for name, value in about.items() if found.get(name) != value]
         if differs:
-            raise InputError(
-                f"{out} holds an encoder with another {differs[0].replace('_', ' ')}; choose another --out"
-            )
+            what = differs[0].replace("_", " ")
+            if differs[0] == "config" and (says := config.differing(found.get("config"))):
+                what = f"configuration ({says})"
+            raise InputError(f"{out} holds an encoder with another {what}; choose another --out")
         return bool(found.get("status") == "done")
     require_room(out, "encoder")
     write_record(path, {**about, "status": "training"})

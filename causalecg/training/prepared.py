@@ -13,12 +13,15 @@ from torch.utils.data import IterableDataset
 
 from adjusters.contract import Batch, LossTerms, Objective, Stage
 from adjusters.kept_state import KeptState
+from adjusters.valid_scores import check_first_scores
+from causalecg.cohort.ecg_format import ECGFormat, require_known_format
 from causalecg.errors import InputError
 from causalecg.training.arms import Arm
+from causalecg.training.builds import Build, fresh, require_build
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import Fitted, fit_arm
 from causalecg.training.rows import epoch_order, validation_losses, wanted
-from causalecg.training.scorers import Build, TrainedScorer, new_scorer, seed_of
+from causalecg.training.scorers import TrainedScorer, new_scorer, seed_of
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -39,18 +42,26 @@ def prepare(
         config: which rows, severity and graph; its model and rates are not used.
         seed: of all that is random before training.
 
-    Raises as ``train`` does.
+    Raises as ``train`` does; a saved model that was read is a model, and is refused where it has learned from ECGs of
+    another form.
     """
     arm = Arm.parse(arm) if isinstance(arm, str) else arm
+    if not isinstance(scorer, nn.Module):
+        require_build(scorer)
     streams = np.random.SeedSequence(seed).spawn(4)
     fitted = fit_arm(cohort, arm, config or RunConfig(), streams[3])
     initial = copy.deepcopy(scorer) if isinstance(scorer, nn.Module) else None
     build: Build = (lambda _: copy.deepcopy(initial)) if initial is not None else cast(Build, scorer)
-    main = scorer if isinstance(scorer, nn.Module) else build(seed_of(streams[0]))
+    main = scorer if isinstance(scorer, nn.Module) else fresh(build, seed_of(streams[0]))
+    require_known_format(main, cohort.signals, f"cohort {cohort.path}")
     objective = fitted.adjuster.attach(
         main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
     )
-    return Prepared(arm, objective, fitted, seed_of(streams[0]))
+    check_first_scores(main)
+    of = ECGFormat.of(cohort.signals)
+    if hasattr(main, "ecg_format"):
+        main.ecg_format = of  # type: ignore[assignment]  # what is saved of it in a loop of one's own says so too
+    return Prepared(arm, objective, fitted, of, seed_of(streams[0]))
 
 
 class Prepared:
@@ -61,8 +72,8 @@ class Prepared:
         stages: to be done in this order, each begun by :meth:`begin`.
     """
 
-    def __init__(self, arm: Arm, objective: Objective, fitted: Fitted, seed: int) -> None:
-        self.arm, self.objective, self.seed = arm, objective, seed
+    def __init__(self, arm: Arm, objective: Objective, fitted: Fitted, ecg_format: ECGFormat, seed: int) -> None:
+        self.arm, self.objective, self.ecg_format, self.seed = arm, objective, ecg_format, seed
         self.adjuster = fitted.adjuster
         self.stages: tuple[Stage, ...] = fitted.adjuster.stages()
         self._rows = {"train": fitted.train, "validation": fitted.valid}
@@ -119,7 +130,7 @@ class Prepared:
 
     def scorer(self) -> TrainedScorer:
         """What was trained, for prediction."""
-        return TrainedScorer(self.objective, self.arm, self.adjuster).eval()
+        return TrainedScorer(self.objective, self.arm, self.adjuster, ecg_format=self.ecg_format).eval()
 
     def for_trainer(self, stage: Stage, size: int) -> tuple[StageLoss, StageBatches, TrainerCallback]:
         """Model, training data and callback of a Hugging Face ``Trainer`` that does one stage.

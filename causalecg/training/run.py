@@ -18,18 +18,21 @@ from torch import nn
 
 from adjusters.contract import Adjuster, Objective
 from adjusters.registry import load_adjuster
+from adjusters.valid_scores import check_first_scores
 from causalecg import __version__
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
 from causalecg.training.arms import Arm
-from causalecg.training.beginnings import begun_from, require_untested, write_patients
+from causalecg.training.beginnings import begun_from, require_same_format, require_untested, write_patients
+from causalecg.training.builds import Build, fresh, require_build, require_no_model
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import fit_arm, graph_of
 from causalecg.training.loop import Loop, restore
 from causalecg.training.progress import training_bar
-from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, require_readable, seed_of
+from causalecg.training.scorers import TrainedScorer, composite_builder, new_scorer, require_readable, seed_of
 from causalecg.training.sharding import check_launch
 
 if TYPE_CHECKING:
@@ -60,15 +63,16 @@ def train(
         config: of the run; defaults throughout when ``None``.
         seed: of initial weights, batch order and whatever else is random.
         out: run folder; a finished run is returned as it is.
-        scorer: builds a fresh scorer (any ``nn.Module`` that scores a batch) from a seed; ``None`` = the composite that
-            ``config.model`` describes.
+        scorer: builds a fresh scorer (any ``nn.Module`` that scores a batch) from a seed, which torch's global
+            generator is given too; ``None`` = the composite that ``config.model`` describes.
         progress: show a bar.
 
     Raises:
         InputError: ``out`` is a run of something else, what it begins with may have learned of a topic that is held
-            out or has learned from a patient of the test, a severity scale or column is missing, test rows would be
-            learned from, or the encoder reads ECGs of another rate or length.
-        ContractError: the adjuster cannot work with this table, estimand or scorer.
+            out or has learned from a patient of the test or from ECGs of another rate or length, a severity scale or
+            column is missing, test rows would be learned from, the encoder reads ECGs of another rate or length, or
+            ``scorer`` is none, or comes with a ``config.model``.
+        ContractError: the adjuster cannot work with this table, estimand or scorer, or what that gives are no scores.
         NotIdentified: the graph does not identify what the adjuster needs.
     """
     arm = Arm.parse(arm) if isinstance(arm, str) else arm
@@ -82,7 +86,11 @@ def train(
         "scorer": "composite" if scorer is None else _name_of(scorer),
     }
     check_launch()
+    if scorer is not None:
+        require_build(scorer)
+        require_no_model(config)
     require_untested(cohort, config)
+    require_same_format(cohort, config)
     taking_part = processes()
     fresh = not (out / "run.json").exists()
     taking_part.wait_for_everyone()
@@ -181,10 +189,13 @@ class Run:
             begun = self.config.model.start is not None or not self.config.model.train_encoder
             shapes = {"start": str(self.path / "model") if begun else None, "revision": read.config.revision}
             parts = self.config.model.model_copy(update={"trust_remote_code": trust_remote_code, **shapes})
+            if begun:  # a configuration that was read says all sizes, those that nobody gave too
+                parts = parts.model_copy(update={"embedded": read.config.embedded})
             build = lambda seed: build_model(parts, texts=texts, leads=leads, seed=seed)  # noqa: E731
         else:
             assert build is not None
-            main = build(self.record["seed"])
+            require_build(build)
+            main = fresh(build, self.record["seed"])
         streams = np.random.SeedSequence(self.record["seed"]).spawn(4)
         objective = found.attach(
             main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
@@ -194,7 +205,8 @@ class Run:
         except (OSError, SafetensorError) as error:
             raise InputError(f"{self.path / 'objective.safetensors'} cannot be read: {error}; train again") from error
         restore(objective, state)
-        return TrainedScorer(objective, self.arm, found, kinds=self.record.get("kinds")).eval()
+        of = ECGFormat.of_record(self.record)
+        return TrainedScorer(objective, self.arm, found, ecg_format=of, kinds=self.record.get("kinds")).eval()
 
 
 def _train(
@@ -210,11 +222,12 @@ def _train(
     streams = np.random.SeedSequence(seed).spawn(4)
     fitted = fit_arm(cohort, arm, config, streams[3])
     build = build or composite_builder(cohort, config, fitted.texts)
-    main = build(seed_of(streams[0]))
+    main = fresh(build, seed_of(streams[0]))
     _require_same_base(out, record, main)
     objective = fitted.adjuster.attach(
         main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
     )
+    check_first_scores(main)
     record |= {
         "processes": processes().num_processes,
         "severity_column": fitted.severity_column,
@@ -225,7 +238,7 @@ def _train(
         "rows": {"train": len(fitted.train.table), "valid": len(fitted.valid.table)},
         **config.held_out,
         "kinds": _kinds(fitted.learned, config),
-        "leads": len(cohort.signals.leads),
+        **ECGFormat.of(cohort.signals).record(),
         "parameters": {
             "all": sum(p.numel() for p in objective.parameters()),
             "trained": sum(p.numel() for p in objective.parameters() if p.requires_grad),
@@ -305,12 +318,13 @@ def _claim(out: Path, about: dict[str, Any], config: RunConfig) -> dict[str, Any
     path = out / "run.json"
     if path.exists():
         found = _read_record(out)
-        differs = [name for name, value in about.items() if found.get(name) != value]
+        differs = [name.replace("_", " ") for name, value in about.items() if found.get(name) != value]
         # Compared as read: a configuration of an earlier version lacks what it did not know.
-        if RunConfig.read(out / "config.json") != config:
-            differs.append("configuration")
+        recorded = RunConfig.read(out / "config.json")
+        if recorded != config:
+            differs.append(f"configuration ({config.differing(recorded.model_dump())})")
         if differs:
-            raise InputError(f"{out} holds a run with another {differs[0].replace('_', ' ')}; choose another --out")
+            raise InputError(f"{out} holds a run with another {differs[0]}; choose another --out")
         return found
     require_room(out, "run")
     record = {**about, "versions": versions(), "status": "training"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from adjusters.contract import Adjuster, Batch, HasAbstention, NewScorer, Objective, Scorer, Variant
+from adjusters.valid_scores import check_first_scores
+from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.errors import InputError
 from causalecg.models.answering import writing
 from causalecg.training.arms import Arm
+from causalecg.training.builds import Build, fresh
 
 if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
     from causalecg.models.config import ModelConfig
     from causalecg.training.config import RunConfig
-
-#: Builds a fresh scorer from a seed.
-Build = Callable[[int], nn.Module]
 
 
 def composite_builder(cohort: Cohort, config: RunConfig, texts: list[str]) -> Build:
@@ -30,8 +30,14 @@ def composite_builder(cohort: Cohort, config: RunConfig, texts: list[str]) -> Bu
     from causalecg.models.pretrained import build_model
 
     require_readable(cohort, config.model)
-    leads = len(cohort.signals.leads)
-    return lambda seed: build_model(config.model, texts=texts, leads=leads, seed=seed)
+    of = ECGFormat.of(cohort.signals)
+
+    def build(seed: int) -> nn.Module:
+        model = build_model(config.model, texts=texts, leads=len(cohort.signals.leads), seed=seed)
+        model.ecg_format = of
+        return model
+
+    return build
 
 
 def require_readable(cohort: Cohort, model: ModelConfig) -> None:
@@ -48,7 +54,8 @@ def new_scorer(main: nn.Module, build: Build, seeds: np.random.SeedSequence) -> 
     def make(variant: Variant) -> Scorer:
         if variant == "frozen_copy":
             return copy.deepcopy(main).requires_grad_(False).eval()
-        scorer = build(seed_of(seeds.spawn(1)[0]))
+        scorer = fresh(build, seed_of(seeds.spawn(1)[0]))
+        check_first_scores(scorer)
         return scorer if variant == "same" else _Withheld(scorer, Arm(special=variant))
 
     return make
@@ -73,14 +80,20 @@ class TrainedScorer(nn.Module):
 
     ``passes`` is the number of scorer passes a prediction costs; :meth:`caching` keeps each ECG's encoding and each
     question while scoring, where the scorer can. ``kinds`` are those of the questions that it learned from ("one",
-    "set"), ``None`` where that is not known.
+    "set"), ``None`` where that is not known, and ``ecg_format`` tells of the ECGs.
     """
 
     def __init__(
-        self, objective: Objective, arm: Arm, adjuster: Adjuster, *, kinds: Collection[str] | None = None
+        self,
+        objective: Objective,
+        arm: Arm,
+        adjuster: Adjuster,
+        *,
+        ecg_format: ECGFormat,
+        kinds: Collection[str] | None = None,
     ) -> None:
         super().__init__()
-        self.objective, self.arm, self.kinds = objective, arm, kinds
+        self.objective, self.arm, self.kinds, self.ecg_format = objective, arm, kinds, ecg_format
         self._predicts = "predict" in adjuster.card.uses
         further = adjuster.card.extra_passes[1]
         self.passes = len(adjuster.levels_) if isinstance(further, str) else 1 + further  # type: ignore[attr-defined]
@@ -88,12 +101,6 @@ class TrainedScorer(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         scores: Tensor = self.objective(self.arm.see(batch))
         return scores
-
-    @property
-    def leads(self) -> int | None:
-        """Of an ECG that the scorer reads; ``None`` where it does not say."""
-        found: int | None = getattr(self.objective.scorer, "leads", None)
-        return found
 
     def abstains(self, batch: Batch) -> Tensor:
         """(batch,) bool: the arm would rather give none of the candidates, as those trained to abstain may."""

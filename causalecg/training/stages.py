@@ -39,7 +39,12 @@ from causalecg.cohort.schema import Cohort
 from causalecg.errors import InputError
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
-from causalecg.training.beginnings import refuse_tested_patients, require_held_out_before
+from causalecg.training.beginnings import (
+    refuse_other_formats,
+    refuse_tested_patients,
+    require_held_out_before,
+    require_same_format,
+)
 from causalecg.training.config import RunConfig, read_configuration
 
 RECORD = "stages.json"
@@ -132,6 +137,9 @@ def train_stages(
     for before, stage in pairwise(stages):
         require_held_out_before(stage.config, before.config, f"stage {before.name}")
     refuse_tested_patients(cohorts, [stage.config for stage in stages])
+    _require_one_size(stages)
+    require_same_format(cohorts[0], stages[0].config)
+    refuse_other_formats(cohorts)
     for stage, its in zip(stages, cohorts, strict=True):
         if stage.task == "questions":
             check_arm(its, Arm.parse(stage.arm or "none"), stage.config)
@@ -162,6 +170,24 @@ def _follow(folder: Path, config: RunConfig) -> None:
     moved = begun.model.start is not None and Path(begun.model.start).name == Path(config.model.start).name
     if begun != config and here == config and moved and processes().is_main_process:
         write_record(path, config.model_dump(mode="json"))
+
+
+def _require_one_size(stages: tuple[TrainingStage, ...]) -> None:
+    """InputError where a stage gives the embedded language model another size than the stage of questions has that
+    makes it. One that the first stage begins with is looked at when it is read."""
+    asked = [stage for stage in stages if stage.task == "questions"]
+    if not asked or stages[0].config.model.start is not None:
+        return
+    maker, *others = asked
+    for stage in others:
+        own, made = stage.config.model, maker.config.model.embedded
+        said = own.embedded.model_fields_set if "embedded" in own.model_fields_set else set()
+        differs = [key for key in sorted(said) if getattr(own.embedded, key) != getattr(made, key)]
+        if differs and own.language_model == "embedded":
+            raise InputError(
+                f"stage {stage.name}: model.embedded.{differs[0]} is not that of stage {maker.name}, whose language "
+                "model it goes on with; leave it out there"
+            )
 
 
 def _cohort_of(stage: TrainingStage, path: Path, given: str | Path | None) -> Cohort:

@@ -154,7 +154,7 @@ def test_a_comparison_resumes_and_reports(tmp_path) -> None:
     run_comparison(cohort, ("ipw",), 1, further, tmp_path / "after", audit_items=30, progress=False)
     started = json.loads((tmp_path / "after" / "runs" / "ipw-seed0" / "config.json").read_text())["model"]["start"]
     assert started == str((out / "runs" / "ipw-seed0").resolve())
-    with pytest.raises(InputError, match="comparison with another configuration"):
+    with pytest.raises(InputError, match=r"comparison with another configuration \(epochs: 1 there, 2 here\)"):
         run_comparison(cohort, arms, 1, config.model_copy(update={"epochs": 2}), out, progress=False)
     with pytest.raises(InputError, match="distinct arms"):
         run_comparison(cohort, ("none", "none"), 1, config, out, progress=False)

@@ -31,6 +31,12 @@ def config() -> RunConfig:
 
 
 @pytest.fixture
+def own_config() -> RunConfig:
+    """Of a scorer that is not the composite."""
+    return RunConfig(epochs=3, batch_size=32)
+
+
+@pytest.fixture
 def sentence_encoder(tmp_path) -> str:
     """Folder of a small BERT with its word-piece tokenizer, as all-MiniLM-L6-v2 is saved."""
     from transformers import BertConfig, BertModel, BertTokenizer

@@ -105,24 +105,24 @@ def known(name: str, adjuster: type[Adjuster]) -> Iterator[None]:
         _registered.pop(name)
 
 
-def test_a_frozen_copy_answers_as_in_evaluation(cohort, config, tmp_path) -> None:
+def test_a_frozen_copy_answers_as_in_evaluation(cohort, own_config, tmp_path) -> None:
     with known("keeps_copy_in_test", KeepsCopy):
-        run = train(cohort, "keeps_copy_in_test", config, seed=0, out=tmp_path / "r", scorer=small, progress=False)
+        run = train(cohort, "keeps_copy_in_test", own_config, seed=0, out=tmp_path / "r", scorer=small, progress=False)
     state = load_file(run.path / "objective.safetensors")
     assert torch.equal(state["copied.body.0.running_mean"], torch.zeros(12))
     assert not torch.equal(state["scorer.body.0.running_mean"], torch.zeros(12))
 
 
-def test_a_frozen_part_of_a_scorer_stays_as_it_was(cohort, config, tmp_path) -> None:
-    run = train(cohort, "none", config, seed=0, out=tmp_path / "r", scorer=half_frozen, progress=False)
+def test_a_frozen_part_of_a_scorer_stays_as_it_was(cohort, own_config, tmp_path) -> None:
+    run = train(cohort, "none", own_config, seed=0, out=tmp_path / "r", scorer=half_frozen, progress=False)
     state = load_file(run.path / "objective.safetensors")
     assert torch.equal(state["scorer.body.0.running_mean"], torch.zeros(12))
     assert float(state["scorer.body.0.num_batches_tracked"]) == 0
 
 
-def test_what_precedes_a_stage_is_drawn_from_the_seed_of_the_run(cohort, config, tmp_path, monkeypatch) -> None:
+def test_what_precedes_a_stage_is_drawn_from_the_seed_of_the_run(cohort, own_config, tmp_path, monkeypatch) -> None:
     def drawn(folder: str, seed: int = 0) -> list[float]:
-        train(cohort, "draws_in_test", config, seed=seed, out=tmp_path / folder, scorer=small, progress=False)
+        train(cohort, "draws_in_test", own_config, seed=seed, out=tmp_path / folder, scorer=small, progress=False)
         found: list[float] = load_file(tmp_path / folder / "objective.safetensors")["drawn"].tolist()
         return found
 
@@ -151,11 +151,11 @@ def test_what_precedes_a_stage_is_drawn_from_the_seed_of_the_run(cohort, config,
         (wider, r"the saved scorer\.head\.bias has shape \(2,\), the scorer's or adjuster's has \(3,\)"),
     ],
 )
-def test_a_scorer_that_is_not_what_was_trained_is_refused(cohort, config, tmp_path, now, says: str) -> None:
-    run = train(cohort, "none", config, seed=0, out=tmp_path / "r", scorer=small, progress=False)
+def test_a_scorer_that_is_not_what_was_trained_is_refused(cohort, own_config, tmp_path, now, says: str) -> None:
+    run = train(cohort, "none", own_config, seed=0, out=tmp_path / "r", scorer=small, progress=False)
     with pytest.raises(InputError, match=says):
         run.scorer(now)
     with pytest.raises(InputError, match=r"has scorer\.further\..*, which the scorer or adjuster now lacks"):
-        train(cohort, "none", config, seed=0, out=tmp_path / "d", scorer=deeper, progress=False).scorer(small)
+        train(cohort, "none", own_config, seed=0, out=tmp_path / "d", scorer=deeper, progress=False).scorer(small)
     with torch.no_grad():
         assert run.scorer(small)(TableBatches(cohort, cohort.split("test"))(np.arange(5))).isfinite().all()

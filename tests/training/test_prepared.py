@@ -104,7 +104,7 @@ def test_what_a_trainer_cannot_do_is_said(cohort) -> None:
         ready.for_trainer(ready.stages[-1], SIZE)
 
 
-def test_it_is_what_our_own_training_trains(cohort, config, tmp_path) -> None:
+def test_it_is_what_our_own_training_trains(cohort, own_config, tmp_path) -> None:
     """Same seed, same model: the objective before training is that of a run, and its batches come in the same order."""
     seen: list[list[int]] = []
 
@@ -119,13 +119,13 @@ def test_it_is_what_our_own_training_trains(cohort, config, tmp_path) -> None:
                 seen.append(batch.rows.tolist())
             return (batch.ecg[:, 0].mean(-1) @ self.weight).masked_fill(batch.padding, float("-inf"))
 
-    ready = prepare(cohort, "ipw", lambda _: Watched(), config, seed=2)
+    ready = prepare(cohort, "ipw", lambda _: Watched(), own_config, seed=2)
     wanted = [
         b.rows.tolist()
-        for e in range(config.epochs)
-        for _, b in ready.batches(ready.stages[0], config.batch_size, epoch=e)
+        for e in range(own_config.epochs)
+        for _, b in ready.batches(ready.stages[0], own_config.batch_size, epoch=e)
     ]
-    train(cohort, "ipw", config, seed=2, out=tmp_path / "run", scorer=lambda _: Watched(), progress=False)
+    train(cohort, "ipw", own_config, seed=2, out=tmp_path / "run", scorer=lambda _: Watched(), progress=False)
     assert seen == wanted
 
 

@@ -199,10 +199,14 @@ def test_early_stopping_goes_back_to_the_best_epoch(cohort, config, tmp_path) ->
 
 def test_another_run_in_the_same_folder_is_refused(cohort, config, tmp_path) -> None:
     train(cohort, "none", config, seed=0, out=tmp_path / "r", progress=False)
+    parts = config.model.model_copy(update={"encoder_options": {"widths": [8, 24]}})
+    wider = config.model_copy(update={"model": parts})
     for arguments, what in (
         (("oracle", config, 0), "arm"),
         (("none", config, 1), "seed"),
-        (("none", config.model_copy(update={"epochs": 4}), 0), "configuration"),
+        (("none", config.model_copy(update={"epochs": 4}), 0), r"configuration \(epochs: 3 there, 4 here\)"),
+        (("none", config.model_copy(update={"learning_rate": 0.1}), 0), r"configuration \(learning_rate: 0.001 there"),
+        (("none", wider, 0), r"configuration \(model.encoder_options.widths: \[8, 16\] there, \[8, 24\] here\)"),
     ):
         with pytest.raises(InputError, match=f"a run with another {what}"):
             train(cohort, arguments[0], arguments[1], seed=arguments[2], out=tmp_path / "r", progress=False)
@@ -226,12 +230,12 @@ def test_what_is_missing_is_said_before_training(cohort, config, tmp_path) -> No
         rows_of(cohort, "train", template_ids=["99"])
 
 
-def test_what_fails_before_it_began_leaves_no_folder(cohort, config, tmp_path) -> None:
+def test_what_fails_before_it_began_leaves_no_folder(cohort, own_config, tmp_path) -> None:
     def broken(seed: int) -> nn.Module:
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        train(cohort, "none", config, seed=0, out=tmp_path / "r", scorer=broken, progress=False)
+        train(cohort, "none", own_config, seed=0, out=tmp_path / "r", scorer=broken, progress=False)
     assert not (tmp_path / "r").exists()
 
 
@@ -239,9 +243,9 @@ def test_what_fails_before_it_began_leaves_no_folder(cohort, config, tmp_path) -
     ("file", "content"),
     [("run.json", "{"), ("run.json", "[]"), ("adjuster.json", "{}"), ("objective.safetensors", "x")],
 )
-def test_a_damaged_run_is_said_so(cohort, config, tmp_path, file: str, content: str) -> None:
-    config = config.model_copy(update={"epochs": 1})
-    train(cohort, "none", config, seed=0, out=tmp_path / "r", scorer=build, progress=False)
+def test_a_damaged_run_is_said_so(cohort, own_config, tmp_path, file: str, content: str) -> None:
+    own_config = own_config.model_copy(update={"epochs": 1})
+    train(cohort, "none", own_config, seed=0, out=tmp_path / "r", scorer=build, progress=False)
     (tmp_path / "r" / file).write_text(content)
     with pytest.raises((InputError, ContractError), match="damaged|cannot be read"):
         Run.open(tmp_path / "r").scorer(build)
@@ -274,10 +278,10 @@ def build(seed: int) -> nn.Module:
 
 
 @pytest.mark.parametrize("arm", ["none", "backdoor", "ipw", "stratified"])
-def test_a_strangers_module_is_trained_and_read_back(cohort, config, tmp_path, arm: str) -> None:
+def test_a_strangers_module_is_trained_and_read_back(cohort, own_config, tmp_path, arm: str) -> None:
     if arm == "backdoor":
         arm = "backdoor?prior=marginal"  # it cannot be asked for the severity: it has two outputs
-    run = train(cohort, arm, config, seed=0, out=tmp_path / "r", scorer=build, progress=False)
+    run = train(cohort, arm, own_config, seed=0, out=tmp_path / "r", scorer=build, progress=False)
     with pytest.raises(InputError, match="name the function that builds it"):
         run.scorer()
     batch = TableBatches(cohort, cohort.split("test"))(np.arange(40))
@@ -292,8 +296,22 @@ def test_configurations_are_read_strictly(tmp_path) -> None:
     with pytest.raises(InputError, match="no key 'epoch'; did you mean 'epochs'"):
         RunConfig.read(tmp_path / "b.toml")
     (tmp_path / "c.json").write_text('{"model": {"encodr": "x"}}')
-    with pytest.raises(InputError, match=r"no key 'model.encodr'; did you mean 'encoder'"):
+    with pytest.raises(InputError, match=r"no key 'model.encodr'; did you mean 'model.encoder'"):
         RunConfig.read(tmp_path / "c.json")
+    for text, says in (
+        ("hidden = 3", r"'hidden'; it belongs in the table \[model.embedded\]: model.embedded.hidden"),
+        ("hiden = 3", "'hiden'; did you mean 'model.embedded.hidden'"),
+        ("[model]\nrank = 3", r"'model.rank'; it belongs in the table \[model.lora\]: model.lora.rank"),
+        ("[model]\nepochs = 3", "'model.epochs'; it belongs above all tables: epochs"),
+        ("[model.embedded]\nxyz = 3", "'model.embedded.xyz'; keys are hidden, layers, heads, vocabulary"),
+        ("xyz = 3", "'xyz'; keys are model, epochs"),
+        ("learning_rate = inf", "'learning_rate': Input should be a finite number"),
+        ("learning_rate = nan", "'learning_rate': Input should be"),
+        ("weight_decay = inf", "'weight_decay': Input should be a finite number"),
+    ):
+        (tmp_path / "b.toml").write_text(text)
+        with pytest.raises(InputError, match=says):
+            RunConfig.read(tmp_path / "b.toml")
     (tmp_path / "d.toml").write_text("[model.embedded]\nhidden = 20\nheads = 4\n")
     with pytest.raises(
         InputError, match=r"key 'model.embedded': .*hidden \(20\) must be a multiple of twice heads \(4\)"
