@@ -17,7 +17,7 @@ import torch
 
 from adjusters.contract import Batch, HasAbstention, Scorer, decide
 from causalecg.audits.answer_parser import parse_answer
-from causalecg.audits.interventions import DEFAULT_SUITE, intervene, is_drawn
+from causalecg.audits.interventions import DEFAULT_SUITE, intervene, is_drawn, needs_severity
 from causalecg.audits.progress import bar
 from causalecg.audits.run_records import finish, note, plan, require_same
 from causalecg.audits.score_set import SCORE_COLUMNS
@@ -26,6 +26,7 @@ from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 from causalecg.processes import processes
+from causalecg.training.learned import Learned
 from causalecg.training.tables import of_environment, rows_of
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def score(
         run_id: name of the model among those of ``out``.
         interventions: canonical names; donors and wordings depend on ``seed`` and the name only.
         run: what is recorded about the model: role (default "audited"), arm, seed, ...
-        severity: severity scale or its column, for donors of the same severity.
+        severity: severity scale or its column, for donors of the same severity; ``None`` = the cohort's first. Where it
+            has none, what needs a severity is left out, and the run's notes say so.
         draws: donors or wordings per item, of all interventions or by name.
         further_items: interventions outside the default suite, and draws after the first, are asked of so many items
             only, chosen at random by ``seed``; ``None`` = of all.
@@ -88,15 +90,28 @@ def score(
     What is asked is recorded in ``runs.json`` before, and marked as done after, so that part of the rows is never taken
     for all of them. Under ``accelerate launch`` every process scores its share of the parts, each part once.
 
-    Raises InputError for an unknown split, severity, intervention or role, when ``out`` holds another model of this
-    name (one that scores the first items that are there otherwise, too), or the same one asked otherwise (other items,
-    severity, environment or templates).
+    No test item may be of a patient whom the scorer learned from, where that is known: of a run, of the weights saved
+    in one, and of what :func:`causalecg.training.prepared.prepare` made ready. Where it was trained on another cohort,
+    the run's record says on which (``trained_on``).
+
+    Raises InputError for such an item, an unknown split, severity, intervention or role, when ``out`` holds another
+    model of this name (one that scores the first items that are there otherwise, too), or the same one asked otherwise
+    (other items, severity, environment or templates).
     """
     taking_part = processes()
     out = Path(out)
+    if severity is None:
+        severity = next(iter(cohort.severity_scales), None)
     if severity is not None and severity not in cohort.items.columns:
         severity = cohort.severity_column(severity)
+    without_severity = [name for name in interventions if severity is None and needs_severity(name)]
+    if without_severity and len(without_severity) == len(interventions):
+        raise InputError(f"cohort {cohort.path} has no severity scale, which {without_severity[0]} needs; leave it out")
+    interventions = [name for name in interventions if name not in without_severity]
     table = rows_of(cohort, split, environment=environment, template_ids=template_ids)
+    learned = Learned.of_scorer(scorer)
+    if learned is not None:
+        learned.require_untested(cohort, table)
     kept = _subsample(table, max_items, seed, "items")
     some = _subsample(kept, further_items, seed, "further items")
     how = {"max_items": max_items, "severity": severity, "environment": environment, "template_ids": list(template_ids)}
@@ -120,6 +135,8 @@ def score(
         for name in interventions
     }
     about = {"model": run_id, "role": "audited", **(run or {}), "cohort_hash": cohort.hash, "seed_of_donors": seed}
+    if learned is not None and learned.elsewhere(cohort):
+        about["trained_on"] = {"cohort": learned.cohort, "cohort_hash": learned.cohort_hash}
     require_same(out, run_id, about, split, planned)
     if isinstance(scorer, torch.nn.Module):
         scorer.to(taking_part.device).eval()
@@ -148,6 +165,10 @@ def score(
                     out, run_id, f"{split}: {asked[name, draw] - len(rows)} of {asked[name, draw]} items have no {name}"
                 )
         finish(out, run_id, split, planned)
+        for name in without_severity:
+            note(out, run_id, f"{split}: no items have {name}, as the cohort has no severity scale")
+        for sentence in [] if learned is None else learned.notes(cohort):
+            note(out, run_id, sentence)
         if len(kept) < len(table):
             note(out, run_id, f"{split}: {len(kept)} of {len(table)} items, drawn at random")
     taking_part.wait_for_everyone()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -51,6 +52,8 @@ class EncoderProjectorLLM(nn.Module):
         super().__init__()
         self.encoder, self.projector, self.language_model = encoder, projector, language_model
         self.tokenizer, self.config = tokenizer, config
+        #: The folder that its weights were read back from; ``None`` where they were made.
+        self.saved_in: Path | None = None
         #: Whether the language model is saved with it: its weights are, or may become, other than those it is named by.
         self.keeps_language_model = config.language_model == "embedded" or config.language_model_is_trained
         hidden = int(self._embedding.embedding_dim)

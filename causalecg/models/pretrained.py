@@ -289,7 +289,7 @@ def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> E
     else:
         language_model, tokenizer = untrained_language_model(folder, config)
     model = _assemble(config, language_model, tokenizer, int(saved.about["leads"]))
-    model.keeps_language_model = not named
+    model.keeps_language_model, model.saved_in = not named, folder
     missing, unexpected = model.load_state_dict(saved.with_tied(), strict=False)
     lost = [name for name in missing if not (named and _is_of_language_model(name))]
     if lost or unexpected:

@@ -15,8 +15,10 @@ from adjusters.contract import Batch, LossTerms, Objective, Stage
 from adjusters.kept_state import KeptState
 from causalecg.errors import InputError
 from causalecg.training.arms import Arm
+from causalecg.training.beginnings import patients_of
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import Fitted, fit_arm
+from causalecg.training.learned import Learned
 from causalecg.training.rows import epoch_order, validation_losses, wanted
 from causalecg.training.scorers import Build, TrainedScorer, new_scorer, seed_of
 
@@ -50,7 +52,10 @@ def prepare(
     objective = fitted.adjuster.attach(
         main, new_scorer=new_scorer(main, build, streams[1]), rng=np.random.default_rng(streams[2])
     )
-    return Prepared(arm, objective, fitted, seed_of(streams[0]))
+    tables = (fitted.learned, fitted.valid.table)
+    patients = frozenset().union(*(patients_of(cohort, table["ecg_ids"]) for table in tables))
+    learned = Learned(f"arm {arm} prepared on {cohort.path}", patients, cohort.meta["name"], cohort.hash)
+    return Prepared(arm, objective, fitted, seed_of(streams[0]), learned)
 
 
 class Prepared:
@@ -61,8 +66,8 @@ class Prepared:
         stages: to be done in this order, each begun by :meth:`begin`.
     """
 
-    def __init__(self, arm: Arm, objective: Objective, fitted: Fitted, seed: int) -> None:
-        self.arm, self.objective, self.seed = arm, objective, seed
+    def __init__(self, arm: Arm, objective: Objective, fitted: Fitted, seed: int, learned: Learned) -> None:
+        self.arm, self.objective, self.seed, self._learned = arm, objective, seed, learned
         self.adjuster = fitted.adjuster
         self.stages: tuple[Stage, ...] = fitted.adjuster.stages()
         self._rows = {"train": fitted.train, "validation": fitted.valid}
@@ -119,7 +124,7 @@ class Prepared:
 
     def scorer(self) -> TrainedScorer:
         """What was trained, for prediction."""
-        return TrainedScorer(self.objective, self.arm, self.adjuster).eval()
+        return TrainedScorer(self.objective, self.arm, self.adjuster, learned=self._learned).eval()
 
     def for_trainer(self, stage: Stage, size: int) -> tuple[StageLoss, StageBatches, TrainerCallback]:
         """Model, training data and callback of a Hugging Face ``Trainer`` that does one stage.

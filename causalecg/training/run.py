@@ -27,6 +27,7 @@ from causalecg.training.arms import Arm
 from causalecg.training.beginnings import begun_from, require_untested, write_patients
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import fit_arm, graph_of
+from causalecg.training.learned import Learned
 from causalecg.training.loop import Loop, restore
 from causalecg.training.progress import training_bar
 from causalecg.training.scorers import Build, TrainedScorer, composite_builder, new_scorer, require_readable, seed_of
@@ -194,7 +195,8 @@ class Run:
         except (OSError, SafetensorError) as error:
             raise InputError(f"{self.path / 'objective.safetensors'} cannot be read: {error}; train again") from error
         restore(objective, state)
-        return TrainedScorer(objective, self.arm, found, kinds=self.record.get("kinds")).eval()
+        learned = Learned.of_folder(self.path)
+        return TrainedScorer(objective, self.arm, found, learned=learned, kinds=self.record.get("kinds")).eval()
 
 
 def _train(

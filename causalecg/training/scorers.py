@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
     from causalecg.models.config import ModelConfig
     from causalecg.training.config import RunConfig
+    from causalecg.training.learned import Learned
 
 #: Builds a fresh scorer from a seed.
 Build = Callable[[int], nn.Module]
@@ -73,14 +74,20 @@ class TrainedScorer(nn.Module):
 
     ``passes`` is the number of scorer passes a prediction costs; :meth:`caching` keeps each ECG's encoding and each
     question while scoring, where the scorer can. ``kinds`` are those of the questions that it learned from ("one",
-    "set"), ``None`` where that is not known.
+    "set"), ``None`` where that is not known; ``learned`` is whom it learned from.
     """
 
     def __init__(
-        self, objective: Objective, arm: Arm, adjuster: Adjuster, *, kinds: Collection[str] | None = None
+        self,
+        objective: Objective,
+        arm: Arm,
+        adjuster: Adjuster,
+        *,
+        learned: Learned,
+        kinds: Collection[str] | None = None,
     ) -> None:
         super().__init__()
-        self.objective, self.arm, self.kinds = objective, arm, kinds
+        self.objective, self.arm, self.learned, self.kinds = objective, arm, learned, kinds
         self._predicts = "predict" in adjuster.card.uses
         further = adjuster.card.extra_passes[1]
         self.passes = len(adjuster.levels_) if isinstance(further, str) else 1 + further  # type: ignore[attr-defined]

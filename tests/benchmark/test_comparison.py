@@ -202,3 +202,19 @@ def test_a_comparison_that_lacks_an_arm_is_not_reported(tmp_path) -> None:
     (cell / "runs.json").write_text(json.dumps({"runs": {"none-seed0": {"arm": "none", "seed": 0}}}))
     with pytest.raises(InputError, match=r"no seed that every arm has finished \(backdoor: none\)"):
         finished_cells(tmp_path)
+
+
+def test_a_cohort_without_a_severity_scale_is_compared_without_what_needs_one(tmp_path) -> None:
+    folder = simulate_cohort(
+        tmp_path / "c", items=80, test_items=40, rho=0.9, rate_hz=50, seconds=2, progress=False
+    )  # fmt: skip
+    meta = json.loads((folder / "cohort.json").read_text())
+    (folder / "cohort.json").write_text(json.dumps({**meta, "severity_scales": {}}))
+    cohort, model = Cohort.open(folder), ModelConfig(
+        encoder_options={"widths": [4]}, embedded=EmbeddedLanguageModel(hidden=16, layers=1, heads=2, vocabulary=260)
+    )  # fmt: skip
+    cells = run_comparison(cohort, ["none"], 1, RunConfig(model=model, epochs=1), tmp_path / "out", progress=False)
+    _, record = report_comparison(cohort, cells, tmp_path / "out")
+    assert record["items"]["follow_rate"] > 0
+    (about,) = ScoreSet.open(tmp_path / "out" / "scores" / cells[0].name).runs.values()
+    assert any("the cohort has no severity scale" in note for note in about["notes"])

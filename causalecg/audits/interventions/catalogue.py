@@ -122,6 +122,11 @@ def is_drawn(name: str) -> bool:
     return any(part.drawn for part in parts_of(name))
 
 
+def needs_severity(name: str) -> bool:
+    """Is there none of it without a severity scale?"""
+    return any(part.by_severity for part in parts_of(name))
+
+
 def intervene(
     name: str,
     table: pd.DataFrame,
