@@ -310,7 +310,7 @@ def _read(said: Any, batch: Batch, item: str, declined: Sequence[bool] = ()) -> 
             raise InputError(f"the scorer gave {len(said)} texts for {len(batch)} items; it must give one each")
         parsed = [parse_answer(text, names, batch.kind) for text, names in zip(said, batch.candidates, strict=True)]
         return [(list(one.answers), one.status, text, None) for one, text in zip(parsed, said, strict=True)]
-    _check(said, batch.candidate_ids.shape, item)
+    _check(said, batch, item)
     scores = said.float().cpu()
     values = [row[: len(names)] for row, names in zip(scores.numpy(), batch.candidates, strict=True)]
     given = zip(decide(scores, batch), values, declined or [False] * len(batch), strict=True)
@@ -325,7 +325,8 @@ def _in_order(values: np.ndarray | None, order: Sequence[int] | None) -> np.ndar
     return found
 
 
-def _check(scores: Any, shape: torch.Size, item: str) -> None:
+def _check(scores: Any, batch: Batch, item: str) -> None:
+    shape = batch.candidate_ids.shape
     if not isinstance(scores, torch.Tensor):
         raise InputError(
             f"the scorer gave a {type(scores).__name__}; it must give a torch tensor of {tuple(shape)} scores, or a "
@@ -333,8 +334,18 @@ def _check(scores: Any, shape: torch.Size, item: str) -> None:
         )
     if scores.shape != shape:
         raise InputError(f"the scorer gave scores of shape {tuple(scores.shape)} for {tuple(shape)} candidates")
+    where = f"for an item of the batch that begins with {item}"
+    padding = batch.padding.to(scores.device)
     if torch.isnan(scores).any():
-        raise InputError(f"the scorer gave NaN for an item of the batch that begins with {item}")
+        raise InputError(f"the scorer gave NaN {where}")
+    if (scores.isposinf() & ~padding).any():
+        raise InputError(f"the scorer gave +infinity {where}; no candidate is that likely: give finite scores")
+    # Log-odds may all be -inf: none of the set is there. Of log-likelihoods one has to be the best.
+    if batch.kind == "one" and (scores.isneginf() | padding).all(1).any():
+        raise InputError(
+            f"the scorer gave -infinity for every candidate {where}; give finite scores, and say in abstains(batch) "
+            "what is declined"
+        )
 
 
 def _with_training(table: pd.DataFrame, cohort: Cohort, environment: str | None) -> pd.DataFrame:

@@ -215,12 +215,25 @@ def test_a_folder_of_other_things_is_left_alone(cohort: Cohort, tmp_path) -> Non
         (lambda batch: first_candidate(batch).numpy(), "gave a ndarray"),
         (lambda batch: first_candidate(batch)[:, :1], "scores of shape"),
         (lambda batch: first_candidate(batch) * float("nan"), "gave NaN"),
+        (lambda batch: first_candidate(batch).index_fill(1, torch.tensor([1]), float("inf")), r"gave \+infinity"),
+        (lambda batch: first_candidate(batch) - float("inf"), "gave -infinity for every candidate"),
     ],
 )
 def test_what_is_no_scorer_writes_nothing(cohort: Cohort, tmp_path, scorer, says: str) -> None:
     with pytest.raises(InputError, match=says):
         scored(cohort, tmp_path / "s", scorer=scorer)
     assert not (tmp_path / "s").exists()
+
+
+def test_infinities_that_say_something_are_taken(cohort: Cohort, tmp_path) -> None:
+    """One candidate ruled out; and of a set none, which is answered by no candidate."""
+    one = scored(
+        cohort, tmp_path / "one", scorer=lambda b: first_candidate(b).index_fill(1, torch.tensor([0]), -torch.inf)
+    )
+    assert {tuple(given) for given in one.scores["answer_given"]} == {(names[1],) for names in one.items["candidates"]}
+    sets = replace(cohort, items=cohort.items.assign(kind="set"))
+    none = scored(sets, tmp_path / "set", scorer=lambda b: first_candidate(b) - torch.inf)
+    assert {tuple(given) for given in none.scores["answer_given"]} == {()}
 
 
 def test_the_severity_is_a_scale_or_its_column(cohort: Cohort, tmp_path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -188,9 +189,10 @@ def test_topics_held_out_are_a_column_of_their_own(tmp_path) -> None:
 
 def test_an_arm_that_cannot_work_is_refused_before_any_is_trained(tmp_path) -> None:
     folder = simulate_cohort(tmp_path / "c", items=60, test_items=20, rho=0.9, rate_hz=50, seconds=2, progress=False)
-    config = RunConfig(treatment="manner")
-    with pytest.raises(ContractError, match="'manner'"):
-        run_comparison(Cohort.open(folder), ("none", "ipw"), 1, config, tmp_path / "out", progress=False)
+    cohort = Cohort.open(folder)
+    bare = replace(cohort, items=cohort.items.drop(columns="severity_simulated"))
+    with pytest.raises(ContractError, match="severity_simulated"):
+        run_comparison(bare, ("none", "ipw"), 1, RunConfig(), tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
 
 
