@@ -17,11 +17,12 @@ import torch
 
 from adjusters.contract import Batch, HasAbstention, Scorer, decide
 from causalecg.audits.answer_parser import parse_answer
-from causalecg.audits.interventions import DEFAULT_SUITE, intervene, is_drawn, needs_severity
+from causalecg.audits.interventions import DEFAULT_SUITE, USER, intervene, is_drawn, needs_severity
 from causalecg.audits.progress import bar
 from causalecg.audits.run_records import finish, note, plan, require_same
 from causalecg.audits.score_set import SCORE_COLUMNS
 from causalecg.audits.signal_changes import changed_signals
+from causalecg.audits.user_wordings import unasked
 from causalecg.cohort.batches import TableBatches
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
@@ -83,7 +84,7 @@ def score(
         max_items: only so many items of the split, drawn at random by ``seed`` (cohorts may be sorted by topic). Donors
             and wordings are those of the whole split.
         environment, template_ids: which items.
-        user_wordings: question or question_id -> wordings, for ``wording[user]``.
+        user_wordings: question or question_id -> wordings, for ``wording[user]``; some of them have to be asked.
         progress: show a bar.
 
     Returns ``out``. Parts that are there already are not scored again; more interventions and more draws may be added.
@@ -112,6 +113,8 @@ def score(
     learned = Learned.of_scorer(scorer)
     if learned is not None:
         learned.require_untested(cohort, table)
+    by_user = any(USER in name.split("+") for name in interventions)
+    left = unasked(user_wordings, table) if user_wordings is not None and by_user else []
     kept = _subsample(table, max_items, seed, "items")
     some = _subsample(kept, further_items, seed, "further items")
     how = {"max_items": max_items, "severity": severity, "environment": environment, "template_ids": list(template_ids)}
@@ -165,6 +168,9 @@ def score(
                     out, run_id, f"{split}: {asked[name, draw] - len(rows)} of {asked[name, draw]} items have no {name}"
                 )
         finish(out, run_id, split, planned)
+        if left:
+            asked_of = f"{len(user_wordings or ()) - len(left)} of the {len(user_wordings or ())} questions"
+            note(out, run_id, f"{split}: {asked_of} of your wordings are asked; '{left[0]}' is not")
         for name in without_severity:
             note(out, run_id, f"{split}: no items have {name}, as the cohort has no severity scale")
         for sentence in [] if learned is None else learned.notes(cohort):
