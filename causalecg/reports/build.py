@@ -46,7 +46,8 @@ SENTENCES = {
     "pass": "{model} passes: its answers follow the ECG, and survive rewording.",
     "fail": "{model} fails: {failed}.",
     "inconclusive": "{model}: inconclusive. No required audit fails, but these data do not show that all would pass.",
-    "not assessed": "{model}: not assessed. A required audit was not made, or lacks rows.",
+    "not assessed": "{model}: not assessed. A required audit was not made, lacks rows, or is of rows that models learn "
+    "from.",
 }
 
 

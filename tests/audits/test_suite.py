@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from causalecg.audits.result import EXIT_CODES
+from causalecg.audits.score_set import ScoreSet
 from causalecg.audits.suite import AUDITS, run_suite
 from causalecg.audits.verdicts import overall
 from causalecg.errors import InputError
@@ -255,3 +256,16 @@ def test_a_baseline_is_compared_on_the_items_both_were_asked(make_scores, reader
     hit = (right["answer_given"].map(tuple) == right["answer"].map(tuple)).groupby(right["run_id"]).mean()
     assert found.loc["words", "items"] == 100
     assert found.loc["words", "gain"] == pytest.approx(hit["mine"] - hit["words"])
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "train_oracle", "Training", "validation", "val", "dev"])
+def test_what_models_learn_from_gives_no_verdict(make_scores, readers, split: str) -> None:
+    scores = make_scores(400, {"m": ("audited", readers["reads"])})
+    tested = {result.name: result for result in run_suite(scores)}
+    learned = ScoreSet(scores.items.assign(split=split), scores.scores, scores.runs)
+    found = run_suite(learned)
+    assert {result.verdict for result in found} == {"not assessed"}
+    for result in found:
+        assert result.estimate == pytest.approx(tested[result.name].estimate, nan_ok=True)
+        assert (result.interval is None) or result.note.startswith(f"Models learn from split {split}")
+    assert tested["accuracy"].verdict == "pass"
