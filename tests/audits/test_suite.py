@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from causalecg.audits.score_set import ScoreSet
 from causalecg.audits.suite import AUDITS, run_suite
 from causalecg.audits.verdicts import overall
 from causalecg.errors import InputError
+from causalecg.reports.build import write_report
 
 
 def verdicts(results) -> dict[str, str]:
@@ -269,3 +272,18 @@ def test_what_models_learn_from_gives_no_verdict(make_scores, readers, split: st
         assert result.estimate == pytest.approx(tested[result.name].estimate, nan_ok=True)
         assert (result.interval is None) or result.note.startswith(f"Models learn from split {split}")
     assert tested["accuracy"].verdict == "pass"
+
+
+def test_one_who_ignores_the_ecg_is_seen_where_the_raw_numbers_hide_it(make_scores, readers, tmp_path) -> None:
+    models = {"reads": ("audited", readers["reads"]), "constant": ("audited", readers["constant"])}
+    scores = make_scores(600, models)
+    found = [result for name in scores.runs for result in run_suite(scores, run_id=name)]
+    by = {(result.run_id, result.name): result for result in found}
+    assert by["constant", "follow_rate"].estimate == pytest.approx(0.5, abs=0.06)
+    write_report(tmp_path / "r", score_set=scores, results=found)
+    rows = {row["label"]: row for row in json.loads((tmp_path / "r" / "report.json").read_text())["arms"]}
+    assert rows["constant"]["follow_excess"]["estimate"] == 0.0
+    assert rows["reads"]["follow_excess"]["estimate"] > 0.7
+    assert "above what it answered anyway" in (tmp_path / "r" / "report.md").read_text()
+    said = "not clearly better with the ECG than without"
+    assert said in by["constant", "mirage"].note and said not in by["reads", "mirage"].note
