@@ -118,11 +118,14 @@ def _require_readable(run: Run, cohort: Cohort) -> None:
     """InputError where the ECGs of another cohort are not of the kind that a run has learned to read."""
     from causalecg.training.scorers import require_readable
 
-    leads, have = run.record.get("leads"), len(cohort.signals.leads)
-    if leads not in (None, have):
-        raise InputError(
-            f"the run in {run.path} reads ECGs of {leads} leads, and those of cohort {cohort.path} have {have}"
-        )
+    signals = cohort.signals
+    for key, have, unit in (("leads", len(signals.leads), "leads"), ("rate_hz", signals.rate_hz, "Hz")):
+        reads = run.record.get(key)
+        if reads not in (None, have):
+            raise InputError(
+                f"the run in {run.path} reads ECGs of {reads:g} {unit}, and those of cohort {cohort.path} have {have:g}; "
+                "build the cohort alike"
+            )
     if run.record["scorer"] == "composite":
         require_readable(cohort, run.config.model)
 

@@ -228,6 +228,7 @@ def _train(
         **config.held_out,
         "kinds": _kinds(fitted.learned, config),
         "leads": len(cohort.signals.leads),
+        "rate_hz": cohort.signals.rate_hz,
         "parameters": {
             "all": sum(p.numel() for p in objective.parameters()),
             "trained": sum(p.numel() for p in objective.parameters() if p.requires_grad),

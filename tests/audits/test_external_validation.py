@@ -172,9 +172,13 @@ def test_the_environment_is_the_runs_own_where_the_other_cohort_has_it(cohort, e
 def test_ecgs_of_another_kind_are_refused(run, elsewhere, tmp_path) -> None:
     shutil.copytree(run.path, tmp_path / "run")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    (tmp_path / "run" / "run.json").write_text(json.dumps({**record, "leads": 8}))
-    with pytest.raises(InputError, match="reads ECGs of 8 leads, and those of cohort .* have 12"):
-        load_model(str(tmp_path / "run"), elsewhere)
+    for key, says in (
+        ("leads", "reads ECGs of 8 leads, and .* have 12"),
+        ("rate_hz", "reads ECGs of 8 Hz, and .* have 50"),
+    ):
+        (tmp_path / "run" / "run.json").write_text(json.dumps({**record, key: 8}))
+        with pytest.raises(InputError, match=says):
+            load_model(str(tmp_path / "run"), elsewhere)
 
 
 def test_training_rows_are_scored_as_they_were(run, cohort, tmp_path) -> None:
