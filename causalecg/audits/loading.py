@@ -123,8 +123,8 @@ def _require_readable(run: Run, cohort: Cohort) -> None:
         reads = run.record.get(key)
         if reads not in (None, have):
             raise InputError(
-                f"the run in {run.path} reads ECGs of {reads:g} {unit}, and those of cohort {cohort.path} have {have:g}; "
-                "build the cohort alike"
+                f"the run in {run.path} reads ECGs of {reads:g} {unit}, and those of cohort {cohort.path} have "
+                f"{have:g}; build the cohort alike"
             )
     if run.record["scorer"] == "composite":
         require_readable(cohort, run.config.model)
