@@ -12,11 +12,15 @@ import numpy as np
 import pandas as pd
 
 from causalecg.audits.answer_parser import Kind
+from causalecg.audits.answer_spelling import spelt_otherwise
 from causalecg.audits.bad_rows import BadRow, BadRows
+from causalecg.audits.donor_rows import check_donors
 from causalecg.audits.interventions import OPPOSITE, require_known
 from causalecg.audits.roles import ROLES
 from causalecg.audits.row_answers import STATUSES, row_answer, wrong_with_order, wrong_with_scores
 from causalecg.audits.table_cells import numbers_of, text_of, texts_of
+from causalecg.audits.table_columns import LISTS, NUMBERS, TEXTS, unused
+from causalecg.audits.text_files import require_plain_text
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 
@@ -45,10 +49,10 @@ def read_answer_table(path: Path) -> tuple[Items, Scores, Runs]:
     Raises InputError, naming the first bad row (the first below the header is row 1) and how many there are, for what
     cannot be understood; see :func:`bad_rows`.
     """
-    rows, bad = _understood(path)
+    rows, bad, ignored = _understood(path)
     bad.require_none()
     items = _items(rows)
-    return items, _scores(rows, items), _runs(rows)
+    return items, _scores(rows, items), _runs(rows, ignored)
 
 
 def bad_rows(path: Path) -> list[BadRow]:
@@ -64,6 +68,8 @@ def bad_rows(path: Path) -> list[BadRow]:
 def read_table(path: Path) -> pd.DataFrame:
     """A .csv (as texts), .jsonl or .parquet file. InputError where it cannot be read."""
     suffix = path.suffix.lower()
+    if suffix in (".csv", ".jsonl", ".ndjson") and path.is_file():
+        require_plain_text(path, commas=suffix == ".csv")
     try:
         if suffix == ".csv":
             with warnings.catch_warnings():
@@ -81,8 +87,8 @@ def read_table(path: Path) -> pd.DataFrame:
     raise InputError(f"{path} is no table this reads; use .csv, .jsonl or .parquet")
 
 
-def _understood(path: Path) -> tuple[_Rows, BadRows]:
-    """The columns of a table, a value for each row, and what is wrong with the rows."""
+def _understood(path: Path) -> tuple[_Rows, BadRows, list[str]]:
+    """The columns of a table, a value for each row; what is wrong with the rows; and columns that are not read."""
     raw = read_table(path)
     have = set(raw.columns)
     missing = [name for name in NEEDED if name not in have]
@@ -90,14 +96,16 @@ def _understood(path: Path) -> tuple[_Rows, BadRows]:
         missing.append("answer_given (or text and candidates, or log_likelihood and candidates)")
     if missing:
         raise InputError(f"{path} lacks the column(s) {', '.join(missing)}; docs/answer_table.md says what they hold")
+    ignored = unused(raw.columns, path)
     if raw.empty:
         raise InputError(f"{path} has no rows")
     bad = BadRows(path.name, ": 'causalecg audit TABLE --check' names them")
     rows = _read_cells(raw, path.stem, bad)
     _check_rows(rows, have, bad)
     _fill_items(rows, bad)
+    check_donors(rows, bad)
     _find_answers(rows, "candidates" in have, bad)
-    return rows, bad
+    return rows, bad, ignored
 
 
 def _read_cells(raw: pd.DataFrame, name: str, bad: BadRows) -> _Rows:
@@ -120,13 +128,9 @@ def _read_cells(raw: pd.DataFrame, name: str, bad: BadRows) -> _Rows:
         return found
 
     defaults = {"run_id": name, "split": "test", "draw": "0"}
-    texts = ("item_id", "intervention", "run_id", "role", "split", "question", "question_id", "template_id", "style",
-             "topic", "wording_id", "draw", "status", "text", "kind", "severity")  # fmt: skip
-    lists = ("answer", "answer_given", "answer_expected", "candidates", "patient_id", "ecg_id", "donor_ecg_id",
-             "donor_patient_id")  # fmt: skip
-    rows = {column: cells(column, text_of, defaults.get(column)) for column in texts}
-    rows |= {column: cells(column, texts_of) for column in lists}
-    return rows | {column: cells(column, numbers_of) for column in ("log_likelihood", "candidate_order")}
+    rows = {column: cells(column, text_of, defaults.get(column)) for column in TEXTS}
+    rows |= {column: cells(column, texts_of) for column in LISTS}
+    return rows | {column: cells(column, numbers_of) for column in NUMBERS}
 
 
 def _check_rows(rows: _Rows, have: set[str], bad: BadRows) -> None:
@@ -364,10 +368,16 @@ def _opposite_where_there_are_two(scores: pd.DataFrame, items: pd.DataFrame) -> 
     return pd.Series(found, index=scores.index, dtype=object)
 
 
-def _runs(rows: _Rows) -> Runs:
+def _runs(rows: _Rows, ignored: Sequence[str]) -> Runs:
     roles = zip(rows["run_id"], rows["role"], strict=True)
     runs: Runs = {run: {"model": run, "role": role or "audited"} for run, role in roles}
-    if any(who is None for who in rows["patient_id"]):
-        for record in runs.values():
-            record["notes"] = [UNKNOWN_PATIENTS]
+    notes = [UNKNOWN_PATIENTS] if any(who is None for who in rows["patient_id"]) else []
+    if ignored:
+        notes.append(f"Columns of the table that are not read: {', '.join(ignored)}.")
+    spelt = spelt_otherwise(rows)
+    for run, record in runs.items():
+        if run in spelt:
+            record["notes"] = [*notes, spelt[run]]
+        elif notes:
+            record["notes"] = list(notes)
     return runs

@@ -14,6 +14,7 @@ from causalecg.training.builds import imported
 
 if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
+    from causalecg.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ def load_model(
     (batch, candidates) scores. ``build``, ``package.module:function``, is the function from a seed to a fresh module
     that a run of a module of your own was trained with. Both are looked for in the current folder too.
     ``trust_remote_code`` runs Python code that comes with the language model of a run or a saved model.
+
+    A run brings its severity, environment and templates. On another cohort than its own it brings of the first two what
+    that cohort has, and is asked about every template.
 
     Raises InputError where there is nothing, no such severity scale, or an option that would do nothing.
     """
@@ -78,16 +82,15 @@ def _run(
     from causalecg.training.run import Run
 
     run = Run.open(folder)
-    if run.record["cohort_hash"] != cohort.hash:
-        raise InputError(f"the run in {folder} was trained on another cohort than {cohort.path}")
-    own = run.config.environment
-    if environment is not None and own is not None and environment != own:
-        raise InputError(
-            f"the run in {folder} was trained in environment {own}, and may have learned from test patients of "
-            f"{environment}; leave --environment out"
-        )
-    if severity is not None and f"severity_{severity}" != run.severity_column:
-        raise InputError(f"the run in {folder} was trained by {run.severity_column}; leave --severity out")
+    elsewhere = run.record["cohort_hash"] != cohort.hash
+    if elsewhere:
+        _require_readable(run, cohort)
+    environment = _environment(run, cohort, environment, elsewhere)
+    column = run.severity_column
+    if elsewhere and column not in [f"severity_{scale}" for scale in cohort.severity_scales]:
+        column = _column(cohort, severity)
+    elif severity is not None and f"severity_{severity}" != column:
+        raise InputError(f"the run in {folder} was trained by {column or 'no severity'}; leave --severity out")
     if build is not None and run.record["scorer"] == "composite":
         raise InputError(f"the run in {folder} trained the composite, which needs no --build; leave it out")
     balance = run.balance()
@@ -105,10 +108,34 @@ def _run(
         folder.resolve().name,
         run.scorer(None if build is None else imported(build), trust_remote_code=trust_remote_code),
         about,
-        run.severity_column,
-        environment or run.config.environment,
-        run.config.template_ids,
+        column,
+        environment,
+        () if elsewhere else run.config.template_ids,
     )
+
+
+def _require_readable(run: Run, cohort: Cohort) -> None:
+    """InputError where the ECGs of another cohort are not of the kind that a run has learned to read."""
+    from causalecg.cohort.ecg_format import ECGFormat
+    from causalecg.training.scorers import require_readable
+
+    own = ECGFormat.of_record(run.record)
+    own.require(ECGFormat.of(cohort.signals), f"the run in {run.path}", f"cohort {cohort.path}")
+    if run.record["scorer"] == "composite":
+        require_readable(cohort, run.config.model)
+
+
+def _environment(run: Run, cohort: Cohort, asked: str | None, elsewhere: bool) -> str | None:
+    """That of the run, where the cohort has it, else the one asked for. InputError where these are two."""
+    from causalecg.training.tables import ALL, environments
+
+    own = run.config.environment
+    if elsewhere and own not in environments(cohort):
+        return asked or (own if own == ALL else None)
+    if asked is not None and own is not None and asked != own:
+        why = f"which {cohort.path} has too" if elsewhere else f"and may have learned from test patients of {asked}"
+        raise InputError(f"the run in {run.path} was trained in environment {own}, {why}; leave --environment out")
+    return asked or own
 
 
 def _graph(name_or_file: str) -> dict[str, Any] | None:

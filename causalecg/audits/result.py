@@ -21,7 +21,7 @@ class AuditResult:
     Attributes:
         name, question: of the audit; the question in plain words.
         run_id: whom it is about.
-        estimate, interval: the headline number and its 95 % limits; NaN and ``None`` when not assessed.
+        estimate, interval: the headline number and its 95 % limits; NaN and ``None`` where it could not be made.
         measure: what the headline number is, e.g. "follow rate".
         p_value: of a test of no effect, where there is one; unadjusted.
         p_adjusted: the same with all audits of the run in view (Benjamini & Hochberg); set by the suite.

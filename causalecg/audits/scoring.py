@@ -17,16 +17,18 @@ import torch
 
 from adjusters.contract import Batch, HasAbstention, Scorer, decide
 from causalecg.audits.answer_parser import parse_answer
-from causalecg.audits.interventions import DEFAULT_SUITE, intervene, is_drawn
+from causalecg.audits.interventions import DEFAULT_SUITE, USER, intervene, is_drawn, needs_severity
 from causalecg.audits.progress import bar
 from causalecg.audits.run_records import finish, note, plan, require_same
 from causalecg.audits.score_set import SCORE_COLUMNS
 from causalecg.audits.signal_changes import changed_signals
+from causalecg.audits.user_wordings import unasked
 from causalecg.cohort.batches import TableBatches
 from causalecg.cohort.ecg_format import require_known_format
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 from causalecg.processes import processes
+from causalecg.training.learned import Learned
 from causalecg.training.tables import of_environment, rows_of
 
 if TYPE_CHECKING:
@@ -75,30 +77,47 @@ def score(
         run_id: name of the model among those of ``out``.
         interventions: canonical names; donors and wordings depend on ``seed`` and the name only.
         run: what is recorded about the model: role (default "audited"), arm, seed, ...
-        severity: severity scale or its column, for donors of the same severity.
+        severity: severity scale or its column, for donors of the same severity; ``None`` = the cohort's first. Where it
+            has none, what needs a severity is left out, and the run's notes say so.
         draws: donors or wordings per item, of all interventions or by name.
         further_items: interventions outside the default suite, and draws after the first, are asked of so many items
             only, chosen at random by ``seed``; ``None`` = of all.
         max_items: only so many items of the split, drawn at random by ``seed`` (cohorts may be sorted by topic). Donors
             and wordings are those of the whole split.
         environment, template_ids: which items.
-        user_wordings: question or question_id -> wordings, for ``wording[user]``.
+        user_wordings: question or question_id -> wordings, for ``wording[user]``; some of them have to be asked.
         progress: show a bar.
 
     Returns ``out``. Parts that are there already are not scored again; more interventions and more draws may be added.
     What is asked is recorded in ``runs.json`` before, and marked as done after, so that part of the rows is never taken
     for all of them. Under ``accelerate launch`` every process scores its share of the parts, each part once.
 
-    Raises InputError for an unknown split, severity, intervention or role, when ``out`` holds another model of this
-    name (one that scores the first items that are there otherwise, too), or the same one asked otherwise (other items,
-    severity, environment or templates), or that learned from ECGs of another rate or length than the cohort's.
+    No test item may be of a patient whom the scorer learned from, where that is known: of a run, of the weights saved
+    in one, and of what :func:`causalecg.training.prepared.prepare` made ready. Where it was trained on another cohort,
+    the run's record says on which (``trained_on``).
+
+    Raises InputError for such an item, an unknown split, severity, intervention or role, when ``out`` holds another
+    model of this name (one that scores the first items that are there otherwise, too), or the same one asked otherwise
+    (other items, severity, environment or templates), or that learned from ECGs of another rate or length than the
+    cohort's.
     """
     require_known_format(scorer, cohort.signals, f"cohort {cohort.path}")
     taking_part = processes()
     out = Path(out)
+    if severity is None:
+        severity = next(iter(cohort.severity_scales), None)
     if severity is not None and severity not in cohort.items.columns:
         severity = cohort.severity_column(severity)
+    without_severity = [name for name in interventions if severity is None and needs_severity(name)]
+    if without_severity and len(without_severity) == len(interventions):
+        raise InputError(f"cohort {cohort.path} has no severity scale, which {without_severity[0]} needs; leave it out")
+    interventions = [name for name in interventions if name not in without_severity]
     table = rows_of(cohort, split, environment=environment, template_ids=template_ids)
+    learned = Learned.of_scorer(scorer)
+    if learned is not None:
+        learned.require_untested(cohort, table)
+    by_user = any(USER in name.split("+") for name in interventions)
+    left = unasked(user_wordings, table) if user_wordings is not None and by_user else []
     kept = _subsample(table, max_items, seed, "items")
     some = _subsample(kept, further_items, seed, "further items")
     how = {"max_items": max_items, "severity": severity, "environment": environment, "template_ids": list(template_ids)}
@@ -122,6 +141,8 @@ def score(
         for name in interventions
     }
     about = {"model": run_id, "role": "audited", **(run or {}), "cohort_hash": cohort.hash, "seed_of_donors": seed}
+    if learned is not None and learned.elsewhere(cohort):
+        about["trained_on"] = {"cohort": learned.cohort, "cohort_hash": learned.cohort_hash}
     require_same(out, run_id, about, split, planned)
     if isinstance(scorer, torch.nn.Module):
         scorer.to(taking_part.device).eval()
@@ -150,6 +171,13 @@ def score(
                     out, run_id, f"{split}: {asked[name, draw] - len(rows)} of {asked[name, draw]} items have no {name}"
                 )
         finish(out, run_id, split, planned)
+        if left:
+            asked_of = f"{len(user_wordings or ()) - len(left)} of the {len(user_wordings or ())} questions"
+            note(out, run_id, f"{split}: {asked_of} of your wordings are asked; '{left[0]}' is not")
+        for name in without_severity:
+            note(out, run_id, f"{split}: no items have {name}, as the cohort has no severity scale")
+        for sentence in [] if learned is None else learned.notes(cohort):
+            note(out, run_id, sentence)
         if len(kept) < len(table):
             note(out, run_id, f"{split}: {len(kept)} of {len(table)} items, drawn at random")
     taking_part.wait_for_everyone()
@@ -291,7 +319,7 @@ def _read(said: Any, batch: Batch, item: str, declined: Sequence[bool] = ()) -> 
             raise InputError(f"the scorer gave {len(said)} texts for {len(batch)} items; it must give one each")
         parsed = [parse_answer(text, names, batch.kind) for text, names in zip(said, batch.candidates, strict=True)]
         return [(list(one.answers), one.status, text, None) for one, text in zip(parsed, said, strict=True)]
-    _check(said, batch.candidate_ids.shape, item)
+    _check(said, batch, item)
     scores = said.float().cpu()
     values = [row[: len(names)] for row, names in zip(scores.numpy(), batch.candidates, strict=True)]
     given = zip(decide(scores, batch), values, declined or [False] * len(batch), strict=True)
@@ -306,7 +334,8 @@ def _in_order(values: np.ndarray | None, order: Sequence[int] | None) -> np.ndar
     return found
 
 
-def _check(scores: Any, shape: torch.Size, item: str) -> None:
+def _check(scores: Any, batch: Batch, item: str) -> None:
+    shape = batch.candidate_ids.shape
     if not isinstance(scores, torch.Tensor):
         raise InputError(
             f"the scorer gave a {type(scores).__name__}; it must give a torch tensor of {tuple(shape)} scores, or a "
@@ -314,8 +343,18 @@ def _check(scores: Any, shape: torch.Size, item: str) -> None:
         )
     if scores.shape != shape:
         raise InputError(f"the scorer gave scores of shape {tuple(scores.shape)} for {tuple(shape)} candidates")
+    where = f"for an item of the batch that begins with {item}"
+    padding = batch.padding.to(scores.device)
     if torch.isnan(scores).any():
-        raise InputError(f"the scorer gave NaN for an item of the batch that begins with {item}")
+        raise InputError(f"the scorer gave NaN {where}")
+    if (scores.isposinf() & ~padding).any():
+        raise InputError(f"the scorer gave +infinity {where}; no candidate is that likely: give finite scores")
+    # Log-odds may all be -inf: none of the set is there. Of log-likelihoods one has to be the best.
+    if batch.kind == "one" and (scores.isneginf() | padding).all(1).any():
+        raise InputError(
+            f"the scorer gave -infinity for every candidate {where}; give finite scores, and say in abstains(batch) "
+            "what is declined"
+        )
 
 
 def _with_training(table: pd.DataFrame, cohort: Cohort, environment: str | None) -> pd.DataFrame:

@@ -92,8 +92,9 @@ def run_suite(
         seed, replicates: of the bootstrap.
 
     An audit that lacks its rows, or has only part of those that scoring set out to make, is "not assessed", never
-    passed. Each is made on the first split, biased test first, that holds the run's rows for it; some on the unbiased
-    one where they can (``Audit.prefers``). ``p_adjusted`` has all audits of the run in view.
+    passed; so is one on a split that models learn from, whose numbers are shown all the same. Each is made on the first
+    split, biased test first, that holds the run's rows for it; some on the unbiased one where they can
+    (``Audit.prefers``). ``p_adjusted`` has all audits of the run in view.
 
     Raises InputError for an unknown suite or run.
     """
@@ -117,11 +118,23 @@ def _made(
     chosen = next((o for o in order if all(o.has(run_id, what) for what in audit.needs)), None)
     chosen = chosen or next((o for o in order if o.has(run_id, "intact")), order[0])
     result = audit(chosen, run_id, seed=seed, replicates=replicates)
+    if result.interval is not None and is_learned_from(chosen.split):
+        result = replace(result, verdict="not assessed", note=f"{no_verdict_on(chosen.split)} {result.note}".strip())
     missing = [what for what in audit.needs if not score_set.complete(run_id, chosen.split, what)]
     if not missing or result.interval is None:
         return result
     why = f"Scoring has not finished {', '.join(missing)} on {chosen.split}: no verdict on part of the rows. "
     return audit.not_assessed(run_id, why + result.note)
+
+
+def is_learned_from(split: str) -> bool:
+    """Whether a split is one that models learn from or are chosen by, as cohorts and others' tables name them."""
+    name = split.casefold()
+    return name.startswith(("train", "valid")) or name in ("val", "dev", "development")
+
+
+def no_verdict_on(split: str) -> str:
+    return f"Models learn from split {split}, or are chosen by it: no verdict on its items."
 
 
 def judged_runs(score_set: ScoreSet) -> list[str]:

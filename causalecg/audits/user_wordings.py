@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
+
+import pandas as pd
 
 from causalecg.audits.answer_table import read_table
 from causalecg.errors import InputError
@@ -34,3 +38,18 @@ def read_wordings(path: str | Path) -> dict[str, list[str]]:
     if not found:
         raise InputError(f"{path} has no rows")
     return found
+
+
+def unasked(given: Iterable[str], table: pd.DataFrame) -> list[str]:
+    """Questions and question_ids that no item of the table has.
+
+    Raises InputError, with the nearest question, where it has none of them.
+    """
+    keys = list(given)
+    asked = {str(text) for column in ("question", "question_id") for text in table[column].dropna()}
+    left = [key for key in keys if key not in asked]
+    if len(left) < len(keys):
+        return left
+    near = difflib.get_close_matches(keys[0], sorted(asked), n=1, cutoff=0.0) if keys else []
+    hint = f", such as '{keys[0]}'; the nearest that is asked is '{near[0]}'" if near else ""
+    raise InputError(f"none of the {len(keys)} questions of your wordings is asked here{hint}")

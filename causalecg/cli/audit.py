@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
         from causalecg.audits.result import EXIT_CODES
         from causalecg.audits.score_set import ScoreSet
-        from causalecg.audits.suite import judged_runs, run_suite, verdicts_of
+        from causalecg.audits.suite import is_learned_from, judged_runs, no_verdict_on, run_suite, verdicts_of
         from causalecg.cli.report import refuse_other_cohort, report_of
 
         if check:
@@ -69,6 +69,8 @@ def register(app: typer.Typer) -> None:
             for name in names:
                 for note in opened.runs[name].get("notes", []):
                     typer.echo(f"{name}: {note}")
+            for split in filter(is_learned_from, opened.splits()):
+                typer.echo(no_verdict_on(split))
             for name in judged:
                 typer.echo(f"{name}: {each[name]} (* required)")
             if page is not None:
@@ -82,7 +84,7 @@ def _check(path: Path, as_json: bool) -> None:
 
     from causalecg.audits.answer_table import bad_rows
     from causalecg.audits.score_set import ScoreSet
-    from causalecg.audits.suite import run_suite
+    from causalecg.audits.suite import is_learned_from, run_suite
     from causalecg.errors import InputError
 
     try:
@@ -105,6 +107,8 @@ def _check(path: Path, as_json: bool) -> None:
         "runs": {run: about.get("role", "audited") for run, about in opened.runs.items()},
         "interventions": _counts(opened),
         "lacking": needs,
+        "notes": {run: about["notes"] for run, about in opened.runs.items() if about.get("notes")},
+        "learned_from": [split for split in opened.splits() if is_learned_from(split)],
         "bad_rows": [],
     }
     typer.echo(json.dumps(record, indent=2))
@@ -125,11 +129,16 @@ def _print_bad(path: Path, bad: list[BadRow], as_json: bool) -> None:
 
 
 def _print_clean(path: Path, opened: ScoreSet, needs: dict[str, dict[str, str]]) -> None:
-    from causalecg.audits.suite import AUDITS
+    from causalecg.audits.suite import AUDITS, is_learned_from, no_verdict_on
 
     typer.echo(f"{path} can be audited: {len(opened.items)} items, runs {', '.join(opened.runs)}")
     for name, rows in _counts(opened).items():
         typer.echo(f"  {rows} rows {name}")
+    for split in filter(is_learned_from, opened.splits()):
+        typer.echo(f"  {no_verdict_on(split)}")
+    for run, about in opened.runs.items():
+        for note in about.get("notes", []):
+            typer.echo(f"{run}: {note}")
     for run, audits in needs.items():
         typer.echo(f"{run} (* an overall verdict needs it)")
         for audit, missing in audits.items():

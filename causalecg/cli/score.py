@@ -55,19 +55,21 @@ def register(app: typer.Typer) -> None:
         seed: Annotated[int, typer.Option(min=0, help="Of donors and wordings.")] = 0,
     ) -> None:
         """Score a model on a cohort, appending to a score folder."""
-        from causalecg.audits.interventions import FURTHER, parse
+        import pandas as pd
+
+        from causalecg.audits.interventions import FURTHER, USER, parse
         from causalecg.audits.loading import load_model
         from causalecg.audits.scoring import Answerer
         from causalecg.audits.scoring import score as score_
-        from causalecg.audits.user_wordings import read_wordings
+        from causalecg.audits.user_wordings import read_wordings, unasked
         from causalecg.cohort.schema import Cohort
         from causalecg.models.answering import FreeText
         from causalecg.training.tables import rows_of
 
         chosen = parse(interventions)
         supplied = None if wordings is None else read_wordings(wordings)
-        if supplied is not None and "wording[user]" not in interventions:
-            raise InputError("--wordings is for the intervention wording[user]; name it in --interventions")
+        if supplied is not None and USER not in interventions:
+            raise InputError(f"--wordings is for the intervention {USER}; name it in --interventions")
         whole = interventions == "full"
         opened = Cohort.open(cohort)
         found = load_model(
@@ -89,6 +91,14 @@ def register(app: typer.Typer) -> None:
         tables = [
             rows_of(opened, part, environment=found.environment, template_ids=found.template_ids) for part in splits
         ]
+        if supplied is not None:
+            left = unasked(supplied, pd.concat(tables))
+            if left:
+                typer.echo(
+                    f"note: {len(supplied) - len(left)} of the {len(supplied)} questions of {wordings} are asked; "
+                    f"'{left[0]}' is not",
+                    err=True,
+                )
         if free_text is not None and any((table["kind"] == "set").any() for table in tables):
             typer.echo(
                 "note: questions with a set of answers (kind 'set') are among these items; training on them teaches a "

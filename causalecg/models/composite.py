@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -54,6 +55,8 @@ class EncoderProjectorLLM(nn.Module):
         self.tokenizer, self.config = tokenizer, config
         #: Of the ECGs that its weights have learned from, as far as it is known.
         self.ecg_format = ECGFormat(leads=getattr(encoder, "leads", None))
+        #: The folder that its weights were read back from; ``None`` where they were made.
+        self.saved_in: Path | None = None
         #: Whether the language model is saved with it: its weights are, or may become, other than those it is named by.
         self.keeps_language_model = config.language_model == "embedded" or config.language_model_is_trained
         hidden = int(self._embedding.embedding_dim)

@@ -335,7 +335,7 @@ def from_pretrained(folder: str | Path, *, trust_remote_code: bool = False) -> E
         if config.language_model == "embedded":
             config = config.model_copy(update={"embedded": _embedded_of(saved)})
     model = _assemble(config, language_model, tokenizer, int(saved.about["leads"]))
-    model.keeps_language_model = not named
+    model.keeps_language_model, model.saved_in = not named, folder
     model.ecg_format = ECGFormat.of_record(saved.about)
     missing, unexpected = model.load_state_dict(saved.with_tied(), strict=False)
     lost = [name for name in missing if not (named and _is_of_language_model(name))]

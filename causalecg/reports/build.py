@@ -11,6 +11,7 @@ import pandas as pd
 
 from causalecg import __version__
 from causalecg.audits.checks.accuracy import accuracy_by_split
+from causalecg.audits.checks.follow import EXCESS
 from causalecg.audits.result import AuditResult
 from causalecg.audits.suite import judged_runs
 from causalecg.audits.verdicts import overall, worst
@@ -38,6 +39,7 @@ PANELS = {
     "test_versus_none": "accuracy less that of none",
     "random_ecg_drop": "drop with a random ECG",
     "follow_rate": "follow rate",
+    "follow_excess": "follow rate, above what it answered anyway",
     "wording_drop": "drop when reworded",
     "zero_shot": "accuracy, topics held out",
     "recovery": "recovery",
@@ -46,7 +48,8 @@ SENTENCES = {
     "pass": "{model} passes: its answers follow the ECG, and survive rewording.",
     "fail": "{model} fails: {failed}.",
     "inconclusive": "{model}: inconclusive. No required audit fails, but these data do not show that all would pass.",
-    "not assessed": "{model}: not assessed. A required audit was not made, or lacks rows.",
+    "not assessed": "{model}: not assessed. A required audit was not made, lacks rows, or is of rows that models learn "
+    "from.",
 }
 
 
@@ -224,7 +227,14 @@ def _runs_compared(score_set: ScoreSet, results: Sequence[AuditResult], seed: in
         if key is not None and result.interval is not None:
             low, high = result.interval
             rows[result.run_id][key] = {"estimate": result.estimate, "low": low, "high": high}
+            if key == "follow_rate":  # beside it: one who always answers the same follows half of the donors
+                rows[result.run_id]["follow_excess"] = _row(result, EXCESS)
     return [row for row in rows.values() if len(row) > 1]
+
+
+def _row(result: AuditResult, what: str) -> dict[str, float]:
+    found = result.table.set_index("what").loc[what]
+    return {name: float(found[name]) for name in ("estimate", "low", "high")}
 
 
 def _remarks(comparison: dict[str, Any] | None) -> list[str]:

@@ -70,7 +70,7 @@ def write_patients(out: Path, cohort: Cohort, config: RunConfig, tables: Iterabl
     before = _learned_before(config)
     if before is None:
         return
-    learned = before.union(*(_patients(cohort, table["ecg_ids"]) for table in tables))
+    learned = before.union(*(patients_of(cohort, table["ecg_ids"]) for table in tables))
     pd.DataFrame(sorted(learned), columns=["source", "patient_id"], dtype=str).to_parquet(out / PATIENTS, index=False)
 
 
@@ -81,13 +81,23 @@ def _learned_before(config: RunConfig) -> set[tuple[str, str]] | None:
     path = begun_from(config.model.start) / PATIENTS
     if not path.is_file():
         return None
-    return set(read_parquet(path)[["source", "patient_id"]].itertuples(index=False, name=None))
+    return read_patients(path)
+
+
+def read_patients(path: Path) -> set[tuple[str, str]]:
+    """(source, patient_id) of :data:`PATIENTS`. InputError where it cannot be read."""
+    found = read_parquet(path)
+    if not {"source", "patient_id"} <= set(found.columns):
+        raise InputError(f"{path} lacks the columns source and patient_id; put back what the training wrote")
+    return set(found[["source", "patient_id"]].itertuples(index=False, name=None))
 
 
 def begun_from(start: str) -> Path:
     """The folder whose records tell of the weights that ``model.start`` names: of the run, where they are its own."""
     folder = Path(start)
-    return folder.parent if folder.name == "model" and (folder.parent / "run.json").is_file() else folder
+    # Resolved, so that "." within it and a link to it are known as well.
+    run = folder.resolve().parent
+    return run if folder.resolve().name == "model" and (run / "run.json").is_file() else folder
 
 
 def require_held_out_before(config: RunConfig, before: RunConfig, where: str) -> None:
@@ -120,15 +130,16 @@ def refuse_tested_patients(cohorts: Sequence[Cohort], configs: Sequence[RunConfi
             )
         for split in ("train", "valid"):
             table = rows_of(cohort, split, environment=config.environment, template_ids=config.template_ids)
-            learned |= dict.fromkeys(_patients(cohort, table["ecg_ids"]), str(cohort.path))
+            learned |= dict.fromkeys(patients_of(cohort, table["ecg_ids"]), str(cohort.path))
 
 
 def _tested_patients(cohort: Cohort, config: RunConfig) -> set[tuple[str, str]]:
     rows = cohort.items[cohort.items["split"].isin(TEST_SPLITS)]
-    return _patients(cohort, of_environment(rows, config.environment)["ecg_ids"])
+    return patients_of(cohort, of_environment(rows, config.environment)["ecg_ids"])
 
 
-def _patients(cohort: Cohort, ecg_ids: Iterable[Sequence[str]]) -> set[tuple[str, str]]:
+def patients_of(cohort: Cohort, ecg_ids: Iterable[Sequence[str]]) -> set[tuple[str, str]]:
+    """(source, patient_id) of ECGs; of simulated ones nobody."""
     asked = {ecg for ids in ecg_ids for ecg in ids}
     ecgs = cohort.ecgs[cohort.ecgs["ecg_id"].isin(asked) & ~cohort.ecgs["source"].str.startswith("simul")]
     return set(zip(ecgs["source"].astype(str), ecgs["patient_id"].astype(str), strict=True))

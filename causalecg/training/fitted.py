@@ -18,7 +18,13 @@ from causalecg.training.config import RunConfig
 from causalecg.training.pairs import has_pairs, pair_column, pair_words, with_pairs
 from causalecg.training.question_vectors import with_question_vectors
 from causalecg.training.rows import Rows
-from causalecg.training.tables import refuse_test_rows, rows_of, with_further_splits, without_held_out
+from causalecg.training.tables import (
+    refuse_test_rows,
+    require_treatment,
+    rows_of,
+    with_further_splits,
+    without_held_out,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,6 +87,7 @@ def _fitted(
     tables = without_held_out(tables, config, cohort)
     if config.question_vectors is not None:
         tables = [with_question_vectors(table, config.question_vectors) for table in tables]
+    require_treatment(tables[0], treatment_of(config, cohort))
     severity = scale
     if scale is not None and any(has_pairs(table, scale) for table in tables):
         tables = [with_pairs(table, scale, len(words)) for table in tables]
@@ -121,8 +128,7 @@ def _estimand(found: Adjuster, config: RunConfig, cohort: Cohort, severity: str 
     from structural_models.identification import identify
 
     graph = load_graph(graph_of(config, cohort))
-    roles = cohort.meta.get("roles", {})
-    columns = {"treatment": config.treatment or roles.get("treatment", "style")}
+    columns = {"treatment": treatment_of(config, cohort)}
     if severity is not None:
         columns["severity"] = severity
     elif "severity" in graph.roles:
@@ -133,6 +139,11 @@ def _estimand(found: Adjuster, config: RunConfig, cohort: Cohort, severity: str 
         if found.card.estimands:
             raise
         return None
+
+
+def treatment_of(config: RunConfig, cohort: Cohort) -> str:
+    """Column of the treatment: the configuration's, else the cohort's, else "style"."""
+    return str(config.treatment or cohort.meta.get("roles", {}).get("treatment", "style"))
 
 
 def graph_of(config: RunConfig, cohort: Cohort) -> str:

@@ -17,9 +17,11 @@ from adjusters.valid_scores import check_first_scores
 from causalecg.cohort.ecg_format import ECGFormat, require_known_format
 from causalecg.errors import InputError
 from causalecg.training.arms import Arm
+from causalecg.training.beginnings import patients_of
 from causalecg.training.builds import Build, fresh, require_build
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import Fitted, fit_arm
+from causalecg.training.learned import Learned
 from causalecg.training.rows import epoch_order, validation_losses, wanted
 from causalecg.training.scorers import TrainedScorer, new_scorer, seed_of
 
@@ -61,7 +63,10 @@ def prepare(
     of = ECGFormat.of(cohort.signals)
     if hasattr(main, "ecg_format"):
         main.ecg_format = of  # type: ignore[assignment]  # what is saved of it in a loop of one's own says so too
-    return Prepared(arm, objective, fitted, of, seed_of(streams[0]))
+    tables = (fitted.learned, fitted.valid.table)
+    patients = frozenset().union(*(patients_of(cohort, table["ecg_ids"]) for table in tables))
+    learned = Learned(f"arm {arm} prepared on {cohort.path}", patients, cohort.meta["name"], cohort.hash)
+    return Prepared(arm, objective, fitted, of, seed_of(streams[0]), learned)
 
 
 class Prepared:
@@ -72,8 +77,11 @@ class Prepared:
         stages: to be done in this order, each begun by :meth:`begin`.
     """
 
-    def __init__(self, arm: Arm, objective: Objective, fitted: Fitted, ecg_format: ECGFormat, seed: int) -> None:
+    def __init__(
+        self, arm: Arm, objective: Objective, fitted: Fitted, ecg_format: ECGFormat, seed: int, learned: Learned
+    ) -> None:
         self.arm, self.objective, self.ecg_format, self.seed = arm, objective, ecg_format, seed
+        self._learned = learned
         self.adjuster = fitted.adjuster
         self.stages: tuple[Stage, ...] = fitted.adjuster.stages()
         self._rows = {"train": fitted.train, "validation": fitted.valid}
@@ -130,7 +138,8 @@ class Prepared:
 
     def scorer(self) -> TrainedScorer:
         """What was trained, for prediction."""
-        return TrainedScorer(self.objective, self.arm, self.adjuster, ecg_format=self.ecg_format).eval()
+        of, learned = self.ecg_format, self._learned
+        return TrainedScorer(self.objective, self.arm, self.adjuster, ecg_format=of, learned=learned).eval()
 
     def for_trainer(self, stage: Stage, size: int) -> tuple[StageLoss, StageBatches, TrainerCallback]:
         """Model, training data and callback of a Hugging Face ``Trainer`` that does one stage.

@@ -30,6 +30,7 @@ from causalecg.training.beginnings import begun_from, require_same_format, requi
 from causalecg.training.builds import Build, fresh, require_build, require_no_model
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import fit_arm, graph_of
+from causalecg.training.learned import Learned
 from causalecg.training.loop import Loop, restore
 from causalecg.training.progress import training_bar
 from causalecg.training.scorers import TrainedScorer, composite_builder, new_scorer, require_readable, seed_of
@@ -205,8 +206,8 @@ class Run:
         except (OSError, SafetensorError) as error:
             raise InputError(f"{self.path / 'objective.safetensors'} cannot be read: {error}; train again") from error
         restore(objective, state)
-        of = ECGFormat.of_record(self.record)
-        return TrainedScorer(objective, self.arm, found, ecg_format=of, kinds=self.record.get("kinds")).eval()
+        of, learned, kinds = ECGFormat.of_record(self.record), Learned.of_folder(self.path), self.record.get("kinds")
+        return TrainedScorer(objective, self.arm, found, ecg_format=of, learned=learned, kinds=kinds).eval()
 
 
 def _train(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from causalecg.cohort.schema import Cohort
     from causalecg.models.config import ModelConfig
     from causalecg.training.config import RunConfig
+    from causalecg.training.learned import Learned
 
 
 def composite_builder(cohort: Cohort, config: RunConfig, texts: list[str]) -> Build:
@@ -80,7 +81,7 @@ class TrainedScorer(nn.Module):
 
     ``passes`` is the number of scorer passes a prediction costs; :meth:`caching` keeps each ECG's encoding and each
     question while scoring, where the scorer can. ``kinds`` are those of the questions that it learned from ("one",
-    "set"), ``None`` where that is not known, and ``ecg_format`` tells of the ECGs.
+    "set"), ``None`` where that is not known; ``ecg_format`` tells of the ECGs, ``learned`` of whom it learned from.
     """
 
     def __init__(
@@ -90,10 +91,12 @@ class TrainedScorer(nn.Module):
         adjuster: Adjuster,
         *,
         ecg_format: ECGFormat,
+        learned: Learned,
         kinds: Collection[str] | None = None,
     ) -> None:
         super().__init__()
-        self.objective, self.arm, self.kinds, self.ecg_format = objective, arm, kinds, ecg_format
+        self.objective, self.arm, self.kinds = objective, arm, kinds
+        self.ecg_format, self.learned = ecg_format, learned
         self._predicts = "predict" in adjuster.card.uses
         further = adjuster.card.extra_passes[1]
         self.passes = len(adjuster.levels_) if isinstance(further, str) else 1 + further  # type: ignore[attr-defined]

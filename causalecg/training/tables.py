@@ -25,9 +25,12 @@ def rows_of(
 ) -> pd.DataFrame:
     """Items of a split, of one environment (or :data:`ALL`) and some templates.
 
-    Raises InputError where there are none, or where the cohort has several environments and none is named.
+    Raises InputError where there are none, for a template that the cohort has in no split, or where the cohort has
+    several environments and none is named.
     """
     table = cohort.split(split)
+    if template_ids:
+        _require_templates(cohort, template_ids)
     have = environments(cohort)
     if environment is None and len(have) > 1:
         raise InputError(
@@ -43,6 +46,24 @@ def rows_of(
         chosen = f"environment {environment}" if environment not in (None, ALL) else "these templates"
         raise InputError(f"cohort {cohort.path} has no items of {chosen} in split {split}")
     return table.reset_index(drop=True)
+
+
+def _require_templates(cohort: Cohort, template_ids: Sequence[str]) -> None:
+    have = sorted(map(str, cohort.items["template_id"].unique()))
+    for name in template_ids:
+        if name not in have:
+            near = difflib.get_close_matches(name, have, n=1, cutoff=0.0)
+            raise InputError(
+                f"no item of cohort {cohort.path} has the template_id '{name}' of template_ids; the nearest is "
+                f"'{near[0]}'"
+            )
+
+
+def require_treatment(table: pd.DataFrame, treatment: str) -> None:
+    """InputError where the treatment is no column of the items."""
+    if treatment not in table.columns:
+        near = difflib.get_close_matches(treatment, list(table.columns), n=1, cutoff=0.0)
+        raise InputError(f"treatment = '{treatment}' is no column of the items; the nearest is '{near[0]}'")
 
 
 def with_further_splits(table: pd.DataFrame, cohort: Cohort, splits: Sequence[str], config: RunConfig) -> pd.DataFrame:

@@ -281,3 +281,111 @@ def test_every_column_is_documented() -> None:
     )
     listed = page.split("## All columns")[1].split("\n\n")[1]
     assert [name for name in words.split() if f"`{name}`" not in listed] == []
+
+
+def donor_rows(**change: Any) -> list[dict[str, Any]]:
+    """Two items, each intact and with the ECG of the other's patient; the change is made in row 2."""
+    rows = []
+    for own, other in ((0, 1), (1, 0)):
+        answers = ("yes", "no")
+        common = {"item_id": own, "patient_id": f"p{own}", "ecg_id": f"e{own}", "answer": answers[own]}
+        rows.append({**common, "intervention": "intact", "answer_given": answers[own]})
+        rows.append(
+            {**common, "intervention": "other_patient[answer=opposite]", "answer_given": answers[other],
+             "donor_patient_id": f"p{other}", "donor_ecg_id": f"e{other}", "answer_expected": answers[other]}
+        )  # fmt: skip
+    rows[1] |= change
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"answer_expected": "yes"}, "row 2: the answer_expected 'yes' is an answer of item 0 itself"),
+        ({"answer_expected": "no|yes"}, "row 2: the answer_expected 'yes' is an answer of item 0 itself"),
+        (
+            {"intervention": "other_patient[answer=different,severity=same]", "answer_expected": "yes"},
+            "row 2: the answer_expected 'yes' is an answer of item 0 itself",
+        ),
+        ({"donor_patient_id": "p0"}, "row 2: the donor_patient_id 'p0' is that of item 0 itself"),
+        ({"donor_patient_id": "p1|p0"}, "row 2: the donor_patient_id 'p0' is that of item 0 itself"),
+        ({"donor_ecg_id": "e0"}, "row 2: the donor_ecg_id 'e0' is that of item 0 itself"),
+        ({"intervention": "other_patient[answer=any]", "donor_patient_id": "p0"}, "row 2: the donor_patient_id 'p0'"),
+    ],
+)
+def test_a_donor_is_somebody_else_with_another_answer(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    assert bad_rows(written(tmp_path, donor_rows(), "csv")) == []
+    # A random donor may have the same answer.
+    same = donor_rows(intervention="other_patient[answer=any]", answer_expected="yes")
+    assert bad_rows(written(tmp_path, same, "csv")) == []
+    (bad,) = bad_rows(written(tmp_path, donor_rows(**change), "csv"))
+    assert bad.row == 2 and bad.says.startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("donor_patient", "donor_patient_id"),
+        ("Donor Patient ID", "donor_patient_id"),
+        ("expected_answer", "answer_expected"),
+        ("sevrity", "severity"),
+        ("runId", "run_id"),
+    ],
+)
+def test_a_misspelt_column_is_not_passed_over(tmp_path: Path, name: str, meant: str) -> None:
+    table = pd.DataFrame(donor_rows()).drop(columns=meant, errors="ignore").assign(**{name: "x"})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    for read in (bad_rows, ScoreSet.open):
+        with pytest.raises(InputError, match=f"column '{name}', which is not read; if it is '{meant}', call it so"):
+            read(tmp_path / "t.csv")
+
+
+def test_other_columns_are_named(tmp_path: Path) -> None:
+    table = pd.DataFrame(donor_rows()).assign(age=60, patient="p")  # patient_id is there: this is something else
+    table.to_csv(tmp_path / "t.csv", index=False)
+    assert ScoreSet.open(tmp_path / "t.csv").runs["t"]["notes"] == [
+        "Columns of the table that are not read: age, patient."
+    ]
+    pd.DataFrame(donor_rows()).to_csv(tmp_path / "t.csv", index=False)
+    assert "notes" not in ScoreSet.open(tmp_path / "t.csv").runs["t"]
+
+
+def test_answers_spelt_otherwise_are_counted(tmp_path: Path) -> None:
+    rows = [
+        {"run_id": run, "item_id": i, "patient_id": i, "intervention": "intact", "answer": "sinus rhythm",
+         "answer_given": given}
+        for run, answers in (("a", ["Sinus  Rhythm", "sinus rhythm", "other"]), ("b", ["sinus rhythm"] * 3))
+        for i, given in enumerate(answers)
+    ]  # fmt: skip
+    runs = ScoreSet.open(written(tmp_path, rows, "csv")).runs
+    (note,) = runs["a"]["notes"]
+    assert note.startswith("1 answers count as wrong that differ from a true one in case or spaces only")
+    assert "'Sinus  Rhythm' from 'sinus rhythm'" in note
+    assert "notes" not in runs["b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (lambda text: text.replace(",", ";").encode(), "seems to be separated by semicolons"),
+        (lambda text: text.replace(",", "\t").encode(), "seems to be separated by tabs"),
+        (lambda text: text.encode("utf-16"), "seems to be UTF-16"),
+        (lambda text: text.encode("utf-16-le"), "seems to be UTF-16"),
+        (lambda text: text.replace("yes", "sí").encode("latin-1"), "line 2 is not UTF-8"),
+    ],
+)
+def test_what_a_file_seems_to_be(tmp_path: Path, content, says: str) -> None:
+    path = tmp_path / "t.csv"
+    text = pd.DataFrame(donor_rows()).to_csv(index=False)
+    path.write_bytes(text.replace("yes", "sí").encode("utf-8-sig"))
+    assert bad_rows(path) == []
+    path.write_bytes(content(text))
+    for read in (bad_rows, ScoreSet.open):
+        with pytest.raises(InputError, match=says):
+            read(path)
+
+
+def test_text_beyond_what_is_looked_at_first_is_read_whole(tmp_path: Path) -> None:
+    """A character that the first part of the file would cut in two is no other encoding."""
+    rows = [{**two_rows()[0], "item_id": i, "question": "ó" * 1000} for i in range(600)]
+    assert len(ScoreSet.open(written(tmp_path, rows, "csv")).items) == 600

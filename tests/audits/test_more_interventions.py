@@ -106,6 +106,18 @@ def test_your_own_wordings(cohort: Cohort) -> None:
         done("wording[user]", cohort)
 
 
+def test_wordings_of_questions_that_nobody_asks_are_refused_or_counted(cohort: Cohort, tmp_path) -> None:
+    text, topic = cohort.split("test")[["question", "question_id"]].iloc[0]
+    told = {"split": "test", "run_id": "m", "interventions": ("intact", "wording[user]"), "progress": False}
+    with pytest.raises(InputError, match=r"none of the 1 questions of your wordings is asked here, such as .*nearest"):
+        score(Sees(), cohort, out=tmp_path / "s", user_wordings={f"{text}?": ["Otherwise?"]}, **told)
+    assert not (tmp_path / "s").exists()
+    mine = {text: ["Otherwise?"], topic: ["By its id?"], "Is it Tuesday?": ["Tuesday?"]}
+    found = ScoreSet.open(score(Sees(), cohort, out=tmp_path / "s", user_wordings=mine, **told))
+    said = "test: 2 of the 3 questions of your wordings are asked; 'Is it Tuesday?' is not"
+    assert said in found.runs["m"]["notes"]
+
+
 class Sees:
     """Remembers what it is shown; scores by the place in the list and the first lead's mean square."""
 

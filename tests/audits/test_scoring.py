@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from causalecg.audits.interventions import DEFAULT_SUITE, OPPOSITE
+from causalecg.audits.interventions import DEFAULT_SUITE, OPPOSITE, SAME_SEVERITY
 from causalecg.audits.loading import load_model
 from causalecg.audits.score_set import ScoreSet
 from causalecg.audits.scoring import score
@@ -70,11 +71,14 @@ def test_a_part_of_a_split_is_of_all_of_it_and_the_same_for_every_model(cohort: 
     assert abs(place.loc[sorted(chosen["a", 0])].mean() - place.mean()) < 4 * 3.8
 
 
-@pytest.mark.parametrize("change", [{"max_items": 30}, {"severity": None, "interventions": ("intact",)}])
+@pytest.mark.parametrize("change", [{"max_items": 30}, {"severity": "second", "interventions": ("intact",)}])
 def test_the_same_run_asked_otherwise_is_refused(cohort: Cohort, tmp_path, change) -> None:
     before = scored(cohort, tmp_path / "s").scores
+    scales = {**cohort.meta["severity_scales"], "second": ["low", "high"]}
+    items = cohort.items.assign(severity_second=cohort.items["severity_simulated"])
+    two = replace(cohort, items=items, meta={**cohort.meta, "severity_scales": scales})
     with pytest.raises(InputError, match=f"with another {next(iter(change))}"):
-        scored(cohort, tmp_path / "s", **change)
+        scored(two, tmp_path / "s", **change)
     assert len(ScoreSet.open(tmp_path / "s").scores) == len(before)
 
 
@@ -127,6 +131,7 @@ def test_every_split_is_in_the_table_of_runs(cohort: Cohort, tmp_path) -> None:
 def a_run(cohort: Cohort, environment: str | None) -> SimpleNamespace:
     balance = pd.DataFrame({"covariate": ["s"], "level": ["1"], "smd_before": [0.9], "smd_after": [np.nan]})
     return SimpleNamespace(
+        path="run",
         record={"cohort_hash": cohort.hash, "seed": 3},
         arm=SimpleNamespace(role="audited"),
         config=RunConfig(environment=environment),
@@ -210,6 +215,8 @@ def test_a_folder_of_other_things_is_left_alone(cohort: Cohort, tmp_path) -> Non
         (lambda batch: first_candidate(batch).numpy(), "gave a ndarray"),
         (lambda batch: first_candidate(batch)[:, :1], "scores of shape"),
         (lambda batch: first_candidate(batch) * float("nan"), "gave NaN"),
+        (lambda batch: first_candidate(batch).index_fill(1, torch.tensor([1]), float("inf")), r"gave \+infinity"),
+        (lambda batch: first_candidate(batch) - float("inf"), "gave -infinity for every candidate"),
     ],
 )
 def test_what_is_no_scorer_writes_nothing(cohort: Cohort, tmp_path, scorer, says: str) -> None:
@@ -218,14 +225,38 @@ def test_what_is_no_scorer_writes_nothing(cohort: Cohort, tmp_path, scorer, says
     assert not (tmp_path / "s").exists()
 
 
+def test_infinities_that_say_something_are_taken(cohort: Cohort, tmp_path) -> None:
+    """One candidate ruled out; and of a set none, which is answered by no candidate."""
+    one = scored(
+        cohort, tmp_path / "one", scorer=lambda b: first_candidate(b).index_fill(1, torch.tensor([0]), -torch.inf)
+    )
+    assert {tuple(given) for given in one.scores["answer_given"]} == {(names[1],) for names in one.items["candidates"]}
+    sets = replace(cohort, items=cohort.items.assign(kind="set"))
+    none = scored(sets, tmp_path / "set", scorer=lambda b: first_candidate(b) - torch.inf)
+    assert {tuple(given) for given in none.scores["answer_given"]} == {()}
+
+
 def test_the_severity_is_a_scale_or_its_column(cohort: Cohort, tmp_path) -> None:
     for severity in ("simulated", "severity_simulated"):
         found = scored(cohort, tmp_path / severity, severity=severity, max_items=5)
         assert "severity_simulated" in found.items.columns
     with pytest.raises(InputError, match="no severity scale 'acuty'; it has simulated"):
         scored(cohort, tmp_path / "s", severity="acuty")
-    with pytest.raises(InputError, match="needs a severity scale; name one: simulated"):
-        scored(cohort, tmp_path / "s", severity=None)
+    assert "severity_simulated" in scored(cohort, tmp_path / "first", severity=None, max_items=5).items.columns
+
+
+def test_without_a_severity_scale_the_rest_is_asked_and_it_is_said(cohort: Cohort, tmp_path) -> None:
+    items = cohort.items.drop(columns="severity_simulated")
+    none = replace(cohort, items=items, meta={**cohort.meta, "severity_scales": {}})
+    found = scored(none, tmp_path / "s", severity=None, max_items=30)
+    assert set(found.scores["intervention"]) == set(DEFAULT_SUITE) - {SAME_SEVERITY}
+    assert f"test: no items have {SAME_SEVERITY}, as the cohort has no severity scale" in found.runs["m"]["notes"]
+    verdicts = {result.name: result.verdict for result in run_suite(found)}
+    assert verdicts["same_severity"] == "not assessed"
+    assert verdicts["follow_rate"] != "not assessed"
+    with pytest.raises(InputError, match="has no severity scale, which .*severity=same.* needs; leave it out"):
+        scored(none, tmp_path / "t", severity=None, interventions=(SAME_SEVERITY,))
+    assert not (tmp_path / "t").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from causalecg.audits.result import EXIT_CODES
+from causalecg.audits.score_set import ScoreSet
 from causalecg.audits.suite import AUDITS, run_suite
 from causalecg.audits.verdicts import overall
 from causalecg.errors import InputError
+from causalecg.reports.build import write_report
 
 
 def verdicts(results) -> dict[str, str]:
@@ -255,3 +259,31 @@ def test_a_baseline_is_compared_on_the_items_both_were_asked(make_scores, reader
     hit = (right["answer_given"].map(tuple) == right["answer"].map(tuple)).groupby(right["run_id"]).mean()
     assert found.loc["words", "items"] == 100
     assert found.loc["words", "gain"] == pytest.approx(hit["mine"] - hit["words"])
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "train_oracle", "Training", "validation", "val", "dev"])
+def test_what_models_learn_from_gives_no_verdict(make_scores, readers, split: str) -> None:
+    scores = make_scores(400, {"m": ("audited", readers["reads"])})
+    tested = {result.name: result for result in run_suite(scores)}
+    learned = ScoreSet(scores.items.assign(split=split), scores.scores, scores.runs)
+    found = run_suite(learned)
+    assert {result.verdict for result in found} == {"not assessed"}
+    for result in found:
+        assert result.estimate == pytest.approx(tested[result.name].estimate, nan_ok=True)
+        assert (result.interval is None) or result.note.startswith(f"Models learn from split {split}")
+    assert tested["accuracy"].verdict == "pass"
+
+
+def test_one_who_ignores_the_ecg_is_seen_where_the_raw_numbers_hide_it(make_scores, readers, tmp_path) -> None:
+    models = {"reads": ("audited", readers["reads"]), "constant": ("audited", readers["constant"])}
+    scores = make_scores(600, models)
+    found = [result for name in scores.runs for result in run_suite(scores, run_id=name)]
+    by = {(result.run_id, result.name): result for result in found}
+    assert by["constant", "follow_rate"].estimate == pytest.approx(0.5, abs=0.06)
+    write_report(tmp_path / "r", score_set=scores, results=found)
+    rows = {row["label"]: row for row in json.loads((tmp_path / "r" / "report.json").read_text())["arms"]}
+    assert rows["constant"]["follow_excess"]["estimate"] == 0.0
+    assert rows["reads"]["follow_excess"]["estimate"] > 0.7
+    assert "above what it answered anyway" in (tmp_path / "r" / "report.md").read_text()
+    said = "not clearly better with the ECG than without"
+    assert said in by["constant", "mirage"].note and said not in by["reads", "mirage"].note

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -188,9 +189,10 @@ def test_topics_held_out_are_a_column_of_their_own(tmp_path) -> None:
 
 def test_an_arm_that_cannot_work_is_refused_before_any_is_trained(tmp_path) -> None:
     folder = simulate_cohort(tmp_path / "c", items=60, test_items=20, rho=0.9, rate_hz=50, seconds=2, progress=False)
-    config = RunConfig(treatment="manner")
-    with pytest.raises(ContractError, match="'manner'"):
-        run_comparison(Cohort.open(folder), ("none", "ipw"), 1, config, tmp_path / "out", progress=False)
+    cohort = Cohort.open(folder)
+    bare = replace(cohort, items=cohort.items.drop(columns="severity_simulated"))
+    with pytest.raises(ContractError, match="severity_simulated"):
+        run_comparison(bare, ("none", "ipw"), 1, RunConfig(), tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
 
 
@@ -202,3 +204,19 @@ def test_a_comparison_that_lacks_an_arm_is_not_reported(tmp_path) -> None:
     (cell / "runs.json").write_text(json.dumps({"runs": {"none-seed0": {"arm": "none", "seed": 0}}}))
     with pytest.raises(InputError, match=r"no seed that every arm has finished \(backdoor: none\)"):
         finished_cells(tmp_path)
+
+
+def test_a_cohort_without_a_severity_scale_is_compared_without_what_needs_one(tmp_path) -> None:
+    folder = simulate_cohort(
+        tmp_path / "c", items=80, test_items=40, rho=0.9, rate_hz=50, seconds=2, progress=False
+    )  # fmt: skip
+    meta = json.loads((folder / "cohort.json").read_text())
+    (folder / "cohort.json").write_text(json.dumps({**meta, "severity_scales": {}}))
+    cohort, model = Cohort.open(folder), ModelConfig(
+        encoder_options={"widths": [4]}, embedded=EmbeddedLanguageModel(hidden=16, layers=1, heads=2, vocabulary=260)
+    )  # fmt: skip
+    cells = run_comparison(cohort, ["none"], 1, RunConfig(model=model, epochs=1), tmp_path / "out", progress=False)
+    _, record = report_comparison(cohort, cells, tmp_path / "out")
+    assert record["items"]["follow_rate"] > 0
+    (about,) = ScoreSet.open(tmp_path / "out" / "scores" / cells[0].name).runs.values()
+    assert any("the cohort has no severity scale" in note for note in about["notes"])

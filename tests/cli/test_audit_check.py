@@ -32,7 +32,8 @@ def test_a_clean_table_says_what_it_holds_and_allows(tmp_path: Path) -> None:
     table(tmp_path)
     said = check(tmp_path, "t.csv", "--check", code=0).stdout
     assert said.startswith("t.csv can be audited: 40 items, runs t\n  40 rows intact\n  40 rows no_ecg\n")
-    lines = {line.split()[0]: line for line in said.splitlines()[4:]}
+    assert said.splitlines()[3].startswith("t: Patients are not named")
+    lines = {line.split()[0]: line for line in said.splitlines()[5:]}
     assert lines["accuracy*"].endswith("can be made") and lines["no_ecg"].endswith("can be made")
     assert lines["follow_rate*"].endswith("there are no answers under other_patient[answer=opposite]")
     assert lines["style_effect"].endswith("there are no answers under wording[style=other], wording[seen]")
@@ -41,7 +42,17 @@ def test_a_clean_table_says_what_it_holds_and_allows(tmp_path: Path) -> None:
     assert record["items"] == 40 and record["runs"] == {"t": "audited"} and record["bad_rows"] == []
     assert record["interventions"] == {"intact": 40, "no_ecg": 40}
     assert record["lacking"]["t"]["no_ecg"] == ""
+    assert record["learned_from"] == [] and len(record["notes"]["t"]) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv"]
+
+
+def test_a_table_of_what_was_learned_from_says_that_no_verdict_comes_of_it(tmp_path: Path) -> None:
+    lines = table(tmp_path).read_text().splitlines()
+    (tmp_path / "t.csv").write_text("\n".join([f"{lines[0]},split", *(f"{line},train" for line in lines[1:])]))
+    says = "Models learn from split train, or are chosen by it: no verdict on its items."
+    assert says in check(tmp_path, "t.csv", "--check", code=0).stdout
+    assert json.loads(check(tmp_path, "t.csv", "--check", "--json", code=0).stdout)["learned_from"] == ["train"]
+    assert says in check(tmp_path, "t.csv", code=3).stdout.splitlines()
 
 
 def test_every_bad_row_is_named_up_to_twenty(tmp_path: Path) -> None:

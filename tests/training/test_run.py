@@ -219,15 +219,25 @@ def test_another_run_in_the_same_folder_is_refused(cohort, config, tmp_path) -> 
 def test_what_is_missing_is_said_before_training(cohort, config, tmp_path) -> None:
     with pytest.raises(InputError, match="no severity scale 'acuity'; it has simulated"):
         train(cohort, "backdoor", config.model_copy(update={"severity": "acuity"}), seed=0, out=tmp_path / "a")
-    with pytest.raises(ContractError, match="'manner'"):
-        train(cohort, "ipw", config.model_copy(update={"treatment": "manner"}), seed=0, out=tmp_path / "b")
+    for arm in ("none", "ipw", "question_only"):
+        with pytest.raises(InputError, match="treatment = 'stlye' is no column of the items; the nearest is 'style'"):
+            train(cohort, arm, config.model_copy(update={"treatment": "stlye"}), seed=0, out=tmp_path / "b")
     bare = Cohort(
         cohort.path, cohort.items.drop(columns="severity_simulated"), cohort.ecgs, cohort.wordings, cohort.meta
     )
     with pytest.raises(ContractError, match="severity_simulated"):
         train(bare, "backdoor", config, seed=0, out=tmp_path / "c")
-    with pytest.raises(InputError, match="no items of these templates|no items of environment"):
-        rows_of(cohort, "train", template_ids=["99"])
+    known = str(cohort.items["template_id"].iloc[0])
+    with pytest.raises(InputError, match=f"has the template_id '{known}x' of template_ids; the nearest is '{known}'"):
+        train(
+            cohort, "none", config.model_copy(update={"template_ids": (known, f"{known}x")}), seed=0, out=tmp_path / "d"
+        )
+    assert not any(tmp_path.iterdir())
+    rare = cohort.items.assign(
+        template_id=cohort.items["split"].map(lambda split: "rare" if split == "test" else known)
+    )
+    with pytest.raises(InputError, match="no items of these templates in split train"):
+        rows_of(replace(cohort, items=rare), "train", template_ids=["rare"])
 
 
 def test_what_fails_before_it_began_leaves_no_folder(cohort, own_config, tmp_path) -> None:

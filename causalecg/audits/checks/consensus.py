@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from causalecg.audits.audit import Audit, Finding, Look, NotAssessed, described
-from causalecg.audits.interventions import HELD_OUT, OTHER_STYLE, RULES, SEEN
+from causalecg.audits.interventions import HELD_OUT, OTHER_STYLE, RULES, SEEN, USER
 from causalecg.audits.verdicts import NEGLIGIBLE, below, few_clusters
 
-WORDINGS = (RULES, HELD_OUT, SEEN, OTHER_STYLE, "wording[user]")
+WORDINGS = (RULES, HELD_OUT, SEEN, OTHER_STYLE, USER)
 
 
 def consensus(look: Look) -> Finding:

@@ -11,6 +11,9 @@ from causalecg.audits.interventions import OPPOSITE, SAME_SEVERITY
 from causalecg.audits.outcomes import Answers
 from causalecg.audits.verdicts import RELIANCE, few_clusters, share_verdict, unknown_donors
 
+#: The number that is judged, in the audit's table.
+EXCESS = "follow rate above that"
+
 
 def follow_rate(look: Look, intervention: str) -> Finding:
     """How often the answer is the donor's true answer once the donor's ECG is put in.
@@ -38,7 +41,7 @@ def follow_rate(look: Look, intervention: str) -> Finding:
             described("follow rate", follow),
             described("intact answer already the donor's", means.share(1)),
             described("intact accuracy", means.share(2)),
-            described("follow rate above that", excess),
+            described(EXCESS, excess),
             described(f"the same of {against}", due),
             described("share", means.interval(lambda m: (m[..., 0] - m[..., 1]) / m[..., 3])),
         ],

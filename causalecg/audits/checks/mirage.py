@@ -15,7 +15,8 @@ def mirage(look: Look) -> Finding:
     gains without the ECG over a question-only run, at least zero.
 
     Judged is how much more often the blind model is right than the majority answer: with the finding invisible there is
-    nothing else to know, unless the wording gives the answer away. "Answerable blind" are the items that any run of the
+    nothing else to know, unless the wording gives the answer away. One that never looks at the ECG passes: where it is
+    not clearly better with the ECG the note says so. "Answerable blind" are the items that any run of the
     table answers rightly without the ECG; accuracy on the others is given.
 
     Source: arXiv 2603.21687 (mirage score, B-clean subset); MMStar (Chen et al. 2024) for MG and ML.
@@ -41,6 +42,7 @@ def mirage(look: Look) -> Finding:
     boot = look.bootstrap(asked)
     means = boot.means(stacked)
     excess = means.interval(difference(1, 2))
+    gain = means.interval(difference(0, 1))
     rows = [
         described(
             "accuracy without the ECG over accuracy with it (mirage score)",
@@ -50,18 +52,19 @@ def mirage(look: Look) -> Finding:
         described("accuracy with the ECG", means.share(0)),
         described("accuracy without the ECG", means.share(1)),
         described("the same, less the majority answer's", excess),
-        described("gain by the ECG (MG)", means.interval(difference(0, 1))),
+        described("gain by the ECG (MG)", gain),
         described(f"accuracy on the {int((asked & ~known).sum())} items nobody answers blind", means.share(4)),
     ]
     if words is not None:
         leak = means.interval(lambda m: np.maximum(m[..., 5] - m[..., 6], 0.0))
         rows.append(described(f"leak: more than the {words.label} without the ECG (ML)", leak))
+    ignores = "It is not clearly better with the ECG than without: a pass does not say that it reads the ECG. "
     return Finding(
         means.interval(lambda m: m[..., 1] / m[..., 0]),
         f"without the ECG right less than {NEGLIGIBLE} more often than the majority answer",
         below(excess, NEGLIGIBLE, boot),
         rows,
-        few_clusters(boot),
+        few_clusters(boot) + ("" if gain.low > NEGLIGIBLE else ignores),
         look.paired_p(difference(1, 2), stacked, boot, means),
     )
 

@@ -53,6 +53,7 @@ KNOWN: dict[str, str] = {intervention.name: intervention.line for intervention i
 RANDOM = "other_patient[answer=any]"
 OPPOSITE = "other_patient[answer=opposite]"
 SAME_SEVERITY = "other_patient[answer=different,severity=same]"
+USER = "wording[user]"
 HELD_OUT, OTHER_STYLE, SEEN, RULES = "wording[held_out]", "wording[style=other]", "wording[seen]", "wording[rules]"
 NO_ECG, NO_QUESTION, NOTHING = "no_ecg", "no_question", "no_ecg+no_question"
 RANDOM_NO_QUESTION = f"{RANDOM}+no_question"
@@ -120,6 +121,11 @@ def require_known(name: str) -> None:
 def is_drawn(name: str) -> bool:
     """Do several draws of it differ?"""
     return any(part.drawn for part in parts_of(name))
+
+
+def needs_severity(name: str) -> bool:
+    """Is there none of it without a severity scale?"""
+    return any(part.by_severity for part in parts_of(name))
 
 
 def intervene(

@@ -51,11 +51,13 @@ class Intervention(ABC):
         name: canonical, as in score sets.
         line: what it does, in one line.
         drawn: does chance decide, so that several draws differ?
+        by_severity: does it need a severity scale?
     """
 
     name: str
     line: str
     drawn: bool = False
+    by_severity: bool = False
 
     @abstractmethod
     def of_items(self, rows: pd.DataFrame, context: Context, rng: np.random.Generator) -> pd.DataFrame:

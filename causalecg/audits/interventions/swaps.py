@@ -22,11 +22,11 @@ class OtherPatient(Intervention):
     drawn = True
 
     def __init__(self, answer: Answer, line: str, *, same_severity: bool = False) -> None:
-        self.answer, self.same_severity, self.line = answer, same_severity, line
+        self.answer, self.by_severity, self.line = answer, same_severity, line
         self.name = f"other_patient[answer={answer}{',severity=same' if same_severity else ''}]"
 
     def of_items(self, rows: pd.DataFrame, context: Context, rng: np.random.Generator) -> pd.DataFrame:
-        severity = context.severity_for(self.name) if self.same_severity else None
+        severity = context.severity_for(self.name) if self.by_severity else None
         donors = draw_donors(rows, answer=self.answer, severity=severity, rng=rng)
         kept, at = rows[donors >= 0], donors[donors >= 0]
         theirs = [list(ids) for ids in rows["ecg_ids"].iloc[at]]
