@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,16 +12,15 @@ import pandas as pd
 
 from causalecg.audits.answer_parser import Kind
 from causalecg.audits.answer_spelling import spelt_otherwise
-from causalecg.audits.bad_rows import BadRow, BadRows
 from causalecg.audits.donor_rows import check_donors
 from causalecg.audits.interventions import OPPOSITE, require_known
 from causalecg.audits.roles import ROLES
 from causalecg.audits.row_answers import STATUSES, row_answer, wrong_with_order, wrong_with_scores
-from causalecg.audits.table_cells import numbers_of, text_of, texts_of
 from causalecg.audits.table_columns import LISTS, NUMBERS, TEXTS, unused
-from causalecg.audits.text_files import require_plain_text
 from causalecg.errors import InputError
-from causalecg.parquet import read_parquet
+from causalecg.tables.bad_rows import BadRow, BadRows
+from causalecg.tables.cells import numbers_of, text_of, texts_of
+from causalecg.tables.reading import read_table
 
 #: What such a table must have, and one of these besides.
 NEEDED = ("item_id", "intervention", "answer")
@@ -63,28 +61,6 @@ def bad_rows(path: Path) -> list[BadRow]:
     if not path.exists():
         raise InputError(f"{path} does not exist; give a table of answers")
     return _understood(path)[1].each()
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A .csv (as texts), .jsonl or .parquet file. InputError where it cannot be read."""
-    suffix = path.suffix.lower()
-    if suffix in (".csv", ".jsonl", ".ndjson") and path.is_file():
-        require_plain_text(path, commas=suffix == ".csv")
-    try:
-        if suffix == ".csv":
-            with warnings.catch_warnings():
-                # Rows longer than the header would otherwise be cut, or their first cell taken for an index.
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                return pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
-        if suffix in (".jsonl", ".ndjson"):
-            return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
-        if suffix == ".parquet":
-            return read_parquet(path)
-    except pd.errors.ParserWarning as error:
-        raise InputError(f"{path} has rows with more cells than its header; quote cells that hold a comma") from error
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    raise InputError(f"{path} is no table this reads; use .csv, .jsonl or .parquet")
 
 
 def _understood(path: Path) -> tuple[_Rows, BadRows, list[str]]:

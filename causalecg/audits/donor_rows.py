@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from causalecg.audits.bad_rows import BadRows
 from causalecg.audits.interventions import OPPOSITE, SAME_SEVERITY
+from causalecg.tables.bad_rows import BadRows
 
 
 def check_donors(rows: Mapping[str, Sequence[Any]], bad: BadRows) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from causalecg.audits.answer_table import read_table
 from causalecg.errors import InputError
+from causalecg.tables.reading import read_table
 
 
 def read_wordings(path: str | Path) -> dict[str, list[str]]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from causalecg.audits.bad_rows import BadRow
     from causalecg.audits.result import AuditResult
     from causalecg.audits.score_set import ScoreSet
+    from causalecg.tables.bad_rows import BadRow
 
 #: As many bad rows are printed.
 _PRINTED = 20

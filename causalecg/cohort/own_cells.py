@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from causalecg.audits.bad_rows import BadRows
-from causalecg.audits.table_cells import texts_of
 from causalecg.errors import InputError
-
-SEPARATOR = ";"
-_ALIKE = 0.8
-
-
-def several(value: Any) -> list[str] | None:
-    """The texts in a cell, a list or one text with ";" between them; ``None`` where there are none."""
-    return texts_of(value, SEPARATOR)
+from causalecg.tables.bad_rows import BadRows
+from causalecg.tables.misspelt import meant_by
 
 
 def columns_of(
@@ -38,15 +29,13 @@ def columns_of(
     Raises InputError where a needed column is missing, one is spelt almost like a known one, or there are no rows.
     """
     missing = [name for name in needed if name not in raw.columns]
-    if missing and len(raw.columns) == 1 and any(mark in str(raw.columns[0]) for mark in (";", "\t")):
-        raise InputError(f"{path} has the one column '{raw.columns[0]}'; separate columns by commas")
     if missing:
         raise InputError(f"{path} lacks the column(s) {', '.join(missing)}; docs/your_own_data.md says what they hold")
     for name in map(str, raw.columns):
-        near = [] if name in readers else difflib.get_close_matches(name, readers, n=1, cutoff=_ALIKE)
-        if near and near[0] not in raw.columns:
+        meant = None if name in readers else meant_by(name, [known for known in readers if known not in raw.columns])
+        if meant is not None:
             raise InputError(
-                f"{path} has a column '{name}'; did you mean '{near[0]}'? Rename it, to that or further from it"
+                f"{path} has a column '{name}'; did you mean '{meant}'? Rename it, to that or further from it"
             )
     if raw.empty:
         raise InputError(f"{path} has no rows; write one below the header for each")

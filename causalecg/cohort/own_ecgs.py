@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from causalecg.audits.answer_table import read_table
-from causalecg.audits.bad_rows import BadRows
-from causalecg.audits.table_cells import text_of
-from causalecg.cohort.own_cells import columns_of, several
+from causalecg.cohort.own_cells import columns_of
 from causalecg.cohort.signals import LEADS
 from causalecg.cohort.waveforms import ARRAY
+from causalecg.tables.bad_rows import BadRows
+from causalecg.tables.cells import text_of, texts_of
+from causalecg.tables.reading import read_table
 
 NEEDED = ("ecg_id", "patient_id", "path")
 OPTIONAL = ("rate_hz", "leads", "labels", "source", "age", "sex")
@@ -33,8 +33,8 @@ def read_ecgs(path: Path, source: str) -> pd.DataFrame:
     raw = read_table(path)
     bad = BadRows(path.name)
     readers = {
-        "ecg_id": text_of, "patient_id": text_of, "path": text_of, "rate_hz": _rate, "leads": several,
-        "labels": several, "source": text_of, "age": _age, "sex": _sex,
+        "ecg_id": text_of, "patient_id": text_of, "path": text_of, "rate_hz": _rate, "leads": texts_of,
+        "labels": texts_of, "source": text_of, "age": _age, "sex": _sex,
     }  # fmt: skip
     rows = columns_of(raw, path, readers, NEEDED, bad)
     seen: dict[str, int] = {}

@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from causalecg.audits.answer_table import read_table
-from causalecg.audits.bad_rows import BadRows
-from causalecg.audits.table_cells import text_of
-from causalecg.cohort.own_cells import columns_of, several
+from causalecg.cohort.own_cells import columns_of
 from causalecg.cohort.schema import TEST_SPLITS, TRAINING_SPLITS
 from causalecg.cohort.splitting import joint_split
 from causalecg.errors import InputError
+from causalecg.tables.bad_rows import BadRows
+from causalecg.tables.cells import text_of, texts_of
+from causalecg.tables.reading import read_table
 
 NEEDED = ("ecg_ids", "question", "answer")
 _TEXTS = ("item_id", "question", "kind", "split", "style", "topic", "question_id", "template_id", "wording_id",
@@ -72,7 +72,7 @@ def read_items(
     raw = read_table(path)
     bad = BadRows(path.name)
     _require_scales(raw, path, scales)
-    readers: dict[str, Callable[[Any], Any]] = dict.fromkeys(_TEXTS, text_of) | dict.fromkeys(_LISTS, several)
+    readers: dict[str, Callable[[Any], Any]] = dict.fromkeys(_TEXTS, text_of) | dict.fromkeys(_LISTS, texts_of)
     for scale, words in scales.items():
         for column in (f"severity_{scale}", f"severity_{scale}_1", f"severity_{scale}_2"):
             readers[column] = partial(_level, words=words)
@@ -146,7 +146,7 @@ def _check_ecgs(rows: _Rows, ecgs: pd.DataFrame, bad: BadRows) -> None:
             bad.note(row, f", ecg_ids: {len(ids)} ECGs; an item has one or two")
         theirs = [of_ecg[ecg_id] for ecg_id in ids]
         if said[row - 1] is not None and said[row - 1] != theirs:
-            bad.note(row, f", patient_ids: the ECG table says {';'.join(theirs)}; correct one of them")
+            bad.note(row, f", patient_ids: the ECG table says {'|'.join(theirs)}; correct one of them")
         rows["patient_ids"][row - 1] = theirs
 
 

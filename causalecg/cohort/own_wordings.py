@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from causalecg.audits.answer_table import read_table
-from causalecg.audits.bad_rows import BadRows
-from causalecg.audits.table_cells import text_of
 from causalecg.cohort.own_cells import columns_of
 from causalecg.cohort.schema import TRAINING_SPLITS, WORDING_COLUMNS
 from causalecg.errors import InputError
+from causalecg.tables.bad_rows import BadRows
+from causalecg.tables.cells import text_of
+from causalecg.tables.reading import read_table
 
 NEEDED = ("question_id", "question")
 _TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}

@@ -48,7 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             np.save(folder / path, record(number))
         else:
             write_wfdb(folder / path, record(number))
-        ecgs.append((f"e{number}", f"p{number // 2}", path, 100 if array else "", "AFIB;LVH" if number % 3 else ""))
+        ecgs.append((f"e{number}", f"p{number // 2}", path, 100 if array else "", "AFIB|LVH" if number % 3 else ""))
         for style in ("calm", "urgent"):
             split = "train" if number < 24 else "valid" if number < 32 else "test"
             items.append((f"e{number}", f"{style}: AF?", "yes" if number % 3 else "no", style, "af", split, number % 3))
@@ -223,25 +223,25 @@ E1 = {
     "misspelt": (lambda e: e.rename(columns={"labels": "label"}), "has a column 'label'; did you mean 'labels'?"),
     "other_marks": (
         lambda e: pd.DataFrame({";".join(e.columns): [";".join(row) for row in e.to_numpy()]}),
-        "has the one column 'ecg_id;patient_id;path;rate_hz;labels'; separate columns by commas",
+        "seems to be separated by semicolons; separate its cells by commas",
     ),
     "no_rows": (lambda e: e.iloc[:0], "ecgs.csv has no rows"),
     "several": (lambda e: e.assign(patient_id=""), "ecgs.csv, row 1, patient_id: it is blank; fill it in (40 rows are"),
 }  # fmt: skip
 E2 = {
     "unknown_ecg": (cell("ecg_ids", 3, "e99"), "items.csv, row 3, ecg_ids: 'e99' is not in the ECG table; add it"),
-    "three_ecgs": (cell("ecg_ids", 3, "e1;e2;e3"), "items.csv, row 3, ecg_ids: 3 ECGs; an item has one or two"),
+    "three_ecgs": (cell("ecg_ids", 3, "e1|e2|e3"), "items.csv, row 3, ecg_ids: 3 ECGs; an item has one or two"),
     "no_answer": (cell("answer", 3, ""), "items.csv, row 3, answer: it is blank; fill it in"),
     "other_answer": (
-        lambda i: i.assign(candidates="yes;no;unsure").pipe(cell("answer", 3, "maybe")),
+        lambda i: i.assign(candidates="yes|no|unsure").pipe(cell("answer", 3, "maybe")),
         "items.csv, row 3, answer: 'maybe' is not among the candidates; add it there, or spell it alike",
     ),
     "one_answer": (lambda i: i.assign(answer="yes"), "items.csv, row 1, candidates: there are none, and 'yes' is the"),
     "two_answers": (
-        lambda i: i.assign(kind="one").pipe(cell("answer", 3, "yes;no")),
+        lambda i: i.assign(kind="one").pipe(cell("answer", 3, "yes|no")),
         "items.csv, row 3, answer: there are 2, and the kind is one; write set into a column kind",
     ),
-    "candidate_twice": (cell("candidates", 3, "yes;no;yes"), "items.csv, row 3, candidates: one is there twice"),
+    "candidate_twice": (cell("candidates", 3, "yes|no|yes"), "items.csv, row 3, candidates: one is there twice"),
     "odd_kind": (cell("kind", 3, "many"), "items.csv, row 3, kind: 'many' is not known; write one or set"),
     "odd_split": (cell("split", 3, "Train"), "items.csv, row 3, split: 'Train' is not known; write one of train, valid"),
     "no_split": (cell("split", 3, ""), "items.csv, row 3, split: it is blank; fill it in, or leave the whole column out"),
@@ -346,8 +346,8 @@ def test_where_no_record_can_be_read_the_first_reason_is_told(place: Path, tmp_p
 def test_leads_of_an_array_by_name(place: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "two.npy", record(1)[[1, 0]])
     own = imported(
-        place, tmp_path, items=lambda i: i[i["ecg_ids"] == "e1"].assign(candidates="yes;no"),
-        ecgs=lambda e: e[e["ecg_id"] == "e1"].assign(path="two.npy", leads="II;I"),
+        place, tmp_path, items=lambda i: i[i["ecg_ids"] == "e1"].assign(candidates="yes|no"),
+        ecgs=lambda e: e[e["ecg_id"] == "e1"].assign(path="two.npy", leads="II|I"),
     )  # fmt: skip
     stored = own.signals.read([0])[0]
     assert np.abs(stored[:2] - record(1)[:2]).max() <= 0.0005 + 1e-6

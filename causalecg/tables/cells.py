@@ -27,7 +27,7 @@ def text_of(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-def texts_of(value: Any, separator: str = SEPARATOR) -> list[str] | None:
+def texts_of(value: Any) -> list[str] | None:
     """The texts in a cell; ``None`` where there are none. A column with gaps turns 1 into 1.0: it is 1 again.
 
     Raises ValueError for an object, or a list within a list.
@@ -36,7 +36,7 @@ def texts_of(value: Any, separator: str = SEPARATOR) -> list[str] | None:
         parts = [text_of(part) for part in value]
     else:
         text = text_of(value)
-        parts = [] if text is None else [part.strip() for part in text.split(separator)]
+        parts = [] if text is None else [part.strip() for part in text.split(SEPARATOR)]
     found = [re.sub(r"^(-?\d+)\.0+$", r"\1", part) for part in parts if part]
     return found or None
 

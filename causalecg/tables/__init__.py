@@ -1,0 +1,1 @@
+"""Tables that others made: read, cell by cell, with every bad row named."""
