@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from causalecg.cohort.schema import TEST_SPLITS
 from causalecg.errors import InputError
-from causalecg.models.answering import FreeText
 from causalecg.records import read_record
 from causalecg.training.beginnings import PATIENTS, begun_from, patients_of, read_patients
 from causalecg.training.scorers import TrainedScorer
@@ -47,6 +46,8 @@ class Learned:
     @classmethod
     def of_scorer(cls, scorer: object) -> Learned | None:
         """Of whatever is scored; ``None`` where it is nothing of ours."""
+        from causalecg.models.answering import FreeText  # a stranger's model is prepared without any of ours
+
         model = scorer.model if isinstance(scorer, FreeText) else scorer
         if isinstance(model, TrainedScorer):
             return model.learned

@@ -173,8 +173,8 @@ def test_ecgs_of_another_kind_are_refused(run, elsewhere, tmp_path) -> None:
     shutil.copytree(run.path, tmp_path / "run")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     for key, says in (
-        ("leads", "reads ECGs of 8 leads, and .* have 12"),
-        ("rate_hz", "reads ECGs of 8 Hz, and .* have 50"),
+        ("leads", "learned from ECGs of 8 leads and .*, and those of .* have 12 leads"),
+        ("rate_hz", "at 8 Hz, and those of .* at 50 Hz"),
     ):
         (tmp_path / "run" / "run.json").write_text(json.dumps({**record, key: 8}))
         with pytest.raises(InputError, match=says):
