@@ -150,16 +150,14 @@ def built(folder: Path, count: int) -> tuple[int, int, int]:
     """(kept, peak) of a store of so many records at 500 Hz, and its size."""
     import causalecg.cohort.waveforms as reading
     from causalecg.cohort.build import store_signals
-    from causalecg.cohort.source import EcgSource
 
     record = np.random.default_rng(0).normal(size=(12, SAMPLES))
     reading.read_record = lambda choices, **_: (record, [])  # type: ignore[assignment]
     ecgs = pd.DataFrame({"ecg_id": [str(i) for i in range(count)], "low": "l", "high": "h"})
-    source = EcgSource("made up", folder, ecgs, None, ecgs)  # type: ignore[arg-type]
 
     def work() -> None:
         how = {"scratch": folder, "rate_hz": float(RATE), "seconds": SAMPLES / RATE, "processes": 1, "progress": False}
-        with reading.waveforms(source, ecgs, **how) as read:  # type: ignore[arg-type]
+        with reading.waveforms(folder, ecgs, **how) as read:  # type: ignore[arg-type]
             store_signals(folder, read.signals, RATE)
 
     kept, peak, _ = measured(work)

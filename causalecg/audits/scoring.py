@@ -28,6 +28,7 @@ from causalecg.cohort.ecg_format import require_known_format
 from causalecg.errors import InputError
 from causalecg.parquet import read_parquet
 from causalecg.processes import processes
+from causalecg.training.learned import Learned
 from causalecg.training.tables import of_environment, rows_of
 
 if TYPE_CHECKING:
@@ -105,8 +106,6 @@ def score(
     out = Path(out)
     if severity is None:
         severity = next(iter(cohort.severity_scales), None)
-    from causalecg.training.learned import Learned  # makers of batches alone need none of it
-
     if severity is not None and severity not in cohort.items.columns:
         severity = cohort.severity_column(severity)
     without_severity = [name for name in interventions if severity is None and needs_severity(name)]

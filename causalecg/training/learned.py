@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from causalecg.cohort.schema import TEST_SPLITS
 from causalecg.errors import InputError
 from causalecg.records import read_record
-from causalecg.training.beginnings import PATIENTS, begun_from, patients_of, read_patients
-from causalecg.training.scorers import TrainedScorer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +34,8 @@ class Learned:
     @classmethod
     def of_folder(cls, folder: str | Path) -> Learned:
         """Of a run, or of the weights saved in a folder, by the records that lie there or in the run that it is of."""
+        from causalecg.training.beginnings import PATIENTS, begun_from, read_patients
+
         where = begun_from(str(folder))
         known = read_patients(where / PATIENTS) if (where / PATIENTS).is_file() else None
         record = read_record(where / "run.json") if (where / "run.json").is_file() else {}
@@ -45,14 +45,17 @@ class Learned:
 
     @classmethod
     def of_scorer(cls, scorer: object) -> Learned | None:
-        """Of whatever is scored; ``None`` where it is nothing of ours."""
-        from causalecg.models.answering import FreeText  # a stranger's model is prepared without any of ours
+        """Of whatever is scored, or what writes its texts; ``None`` where it is nothing of ours.
 
-        model = scorer.model if isinstance(scorer, FreeText) else scorer
-        if isinstance(model, TrainedScorer):
-            return model.learned
-        folder = getattr(model, "saved_in", None)
-        return None if folder is None else cls.of_folder(folder)
+        By what it says of itself: none of our models is imported for a stranger's.
+        """
+        for model in (scorer, getattr(scorer, "model", None)):
+            known, folder = getattr(model, "learned", None), getattr(model, "saved_in", None)
+            if isinstance(known, cls):
+                return known
+            if isinstance(folder, Path):
+                return cls.of_folder(folder)
+        return None
 
     def elsewhere(self, cohort: Cohort) -> bool:
         """Whether it was trained on another cohort than this one."""
@@ -61,6 +64,8 @@ class Learned:
     def require_untested(self, cohort: Cohort, rows: pd.DataFrame) -> None:
         """InputError where one of the test rows is of a patient whom it learned from, or where it was trained on
         another cohort and it is not known on whom."""
+        from causalecg.training.beginnings import PATIENTS, patients_of
+
         if self.patients is None:
             if self.elsewhere(cohort):
                 raise InputError(

@@ -161,16 +161,14 @@ def test_records_are_built_into_a_store_a_chunk_at_a_time(tmp_path) -> None:
 import numpy as np, pandas as pd
 import causalecg.cohort.waveforms as w
 from causalecg.cohort.build import store_signals
-from causalecg.cohort.source import EcgSource
 from causalecg.cohort.store import content_hash
 
 count, out = int(sys.argv[1]), Path(sys.argv[2])
 record = np.random.default_rng(0).normal(size=(12, 5000))
 w.read_record = lambda choices, **_: (record, [])
 ecgs = pd.DataFrame({"ecg_id": [str(i) for i in range(count)], "low": "l", "high": "h"})
-source = EcgSource("made up", out, ecgs, None, None)
 watch = Watch(int(sys.argv[3]))
-with w.waveforms(source, ecgs, scratch=out, rate_hz=500, seconds=10.0, processes=1, progress=False) as read:
+with w.waveforms(out, ecgs, scratch=out, rate_hz=500, seconds=10.0, processes=1, progress=False) as read:
     store_signals(out, read.signals, 500)
 for name in ("ecgs.parquet", "items.parquet", "wordings.parquet"):
     (out / name).touch()
