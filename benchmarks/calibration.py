@@ -53,7 +53,7 @@ def dependence_p(rng: np.random.Generator, items: int = 1000) -> tuple[float]:
     style = np.where(rng.random(items) < 0.8, truth, 1 - truth)
     answer = np.where(rng.random(items) < 0.9, truth, 1 - truth)
     boot = ClusterBootstrap(np.arange(items)[:, None], rng=rng, replicates=2)
-    return (_apart(_strata(truth, style, answer), boot, items, rng).p,)
+    return (_apart(_strata(truth, style, answer), boot, rng).p,)
 
 
 def clustered(rng: np.random.Generator, patients: int, p: float) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +85,7 @@ def covers_apart(rng: np.random.Generator, patients: int, apart: float) -> tuple
     answer = (norm.cdf(z) < 0.7 - apart * rare).astype(np.int64)
     boot = ClusterBootstrap(who[:, None], rng=rng, replicates=500)
     strata = _strata(np.zeros(len(who), dtype=np.int64), rare.astype(np.int64), answer)
-    found = _apart(strata, boot, len(who), rng).interval
+    found = _apart(strata, boot, rng).interval
     return (found.low <= apart <= found.high,)
 
 

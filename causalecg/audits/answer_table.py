@@ -19,7 +19,7 @@ from causalecg.audits.row_answers import STATUSES, row_answer, wrong_with_order,
 from causalecg.audits.table_columns import LISTS, NUMBERS, TEXTS, unused
 from causalecg.errors import InputError
 from causalecg.tables.bad_rows import BadRow, BadRows
-from causalecg.tables.cells import numbers_of, text_of, texts_of
+from causalecg.tables.cells import column_of, numbers_of, text_of, texts_of
 from causalecg.tables.reading import read_table
 
 #: What such a table must have, and one of these besides.
@@ -91,17 +91,8 @@ def _read_cells(raw: pd.DataFrame, name: str, bad: BadRows) -> _Rows:
         """What is read of each row; where the column is not there, the default; where a needed one is blank, bad."""
         if column not in raw.columns:
             return [default] * size
-        found = []
-        for row, value in enumerate(raw[column], start=1):
-            try:
-                found.append(reader(value))
-            except ValueError as error:
-                bad.note(row, f", {column}: {error}")
-                found.append(None)
-                continue
-            if found[-1] is None and (default is not None or column in NEEDED):
-                bad.note(row, f" has no {column}; fill it in")
-        return found
+        blank = f" has no {column}; fill it in" if default is not None or column in NEEDED else None
+        return column_of(raw, column, reader, bad, blank)
 
     defaults = {"run_id": name, "split": "test", "draw": "0"}
     rows = {column: cells(column, text_of, defaults.get(column)) for column in TEXTS}

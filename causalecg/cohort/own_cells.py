@@ -10,6 +10,7 @@ import pandas as pd
 
 from causalecg.errors import InputError
 from causalecg.tables.bad_rows import BadRows
+from causalecg.tables.cells import column_of
 from causalecg.tables.misspelt import meant_by
 
 
@@ -44,16 +45,7 @@ def columns_of(
         if name not in raw.columns:
             found[name] = [None] * len(raw)
             continue
-        values: list[Any] = []
-        for row, cell in enumerate(raw[name], start=1):
-            try:
-                values.append(reader(cell))
-            except ValueError as error:
-                bad.note(row, f", {name}: {error}")
-                values.append(None)
-                continue
-            if values[-1] is None and (name in needed or name in whole):
-                otherwise = "" if name in needed else ", or leave the whole column out"
-                bad.note(row, f", {name}: it is blank; fill it in{otherwise}")
-        found[name] = values
+        otherwise = "" if name in needed else ", or leave the whole column out"
+        blank = f", {name}: it is blank; fill it in{otherwise}" if name in needed or name in whole else None
+        found[name] = column_of(raw, name, reader, bad, blank)
     return found

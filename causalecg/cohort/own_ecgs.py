@@ -11,7 +11,7 @@ from causalecg.cohort.own_cells import columns_of
 from causalecg.cohort.signals import LEADS
 from causalecg.cohort.waveforms import ARRAY
 from causalecg.tables.bad_rows import BadRows
-from causalecg.tables.cells import text_of, texts_of
+from causalecg.tables.cells import text_of, texts_of, word_of
 from causalecg.tables.reading import read_table
 
 NEEDED = ("ecg_id", "patient_id", "path")
@@ -91,9 +91,4 @@ def _age(value: Any) -> float | None:
 
 
 def _sex(value: Any) -> str | None:
-    text = text_of(value)
-    if text is None:
-        return None
-    if text.lower() not in _SEX:
-        raise ValueError(f"'{text}' is not known; write female, male or unknown")
-    return _SEX[text.lower()]
+    return word_of(value, _SEX, "female, male or unknown")

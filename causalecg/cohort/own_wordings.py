@@ -12,7 +12,7 @@ from causalecg.cohort.own_cells import columns_of
 from causalecg.cohort.schema import TRAINING_SPLITS, WORDING_COLUMNS
 from causalecg.errors import InputError
 from causalecg.tables.bad_rows import BadRows
-from causalecg.tables.cells import text_of
+from causalecg.tables.cells import text_of, word_of
 from causalecg.tables.reading import read_table
 
 NEEDED = ("question_id", "question")
@@ -89,9 +89,4 @@ def _further(path: Path, items: pd.DataFrame, used: pd.DataFrame) -> pd.DataFram
 
 
 def _truth(cell: Any) -> bool | None:
-    text = text_of(cell)
-    if text is None:
-        return None
-    if text.lower() not in _TRUTH:
-        raise ValueError(f"'{text}' is not known; write yes or no")
-    return _TRUTH[text.lower()]
+    return word_of(cell, _TRUTH, "yes or no")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from causalecg.tables.bad_rows import BadRows
+
 SEPARATOR = "|"
+T = TypeVar("T")
 
 
 def text_of(value: Any) -> str | None:
@@ -55,6 +59,34 @@ def numbers_of(value: Any) -> list[float] | None:
         return [float(part) for part in parts] or None
     except (TypeError, ValueError):
         raise ValueError(f"a cell holds {str(value)[:40]!r}, which is no list of numbers; write 0.1|0.9") from None
+
+
+def word_of(value: Any, words: Mapping[str, T], known: str) -> T | None:
+    """What a cell's word, in whatever case, stands for. ValueError that says which are ``known`` for another one."""
+    text = text_of(value)
+    if text is None:
+        return None
+    if text.lower() not in words:
+        raise ValueError(f"'{text}' is not known; write {known}")
+    return words[text.lower()]
+
+
+def column_of(
+    raw: pd.DataFrame, name: str, reader: Callable[[Any], Any], bad: BadRows, blank: str | None = None
+) -> list[Any]:
+    """What a reader makes of each cell of a column; a ValueError of its own is noted as bad, and so is, with the
+    sentence ``blank``, a cell that holds nothing."""
+    found: list[Any] = []
+    for row, value in enumerate(raw[name], start=1):
+        try:
+            found.append(reader(value))
+        except ValueError as error:
+            bad.note(row, f", {name}: {error}")
+            found.append(None)
+            continue
+        if found[-1] is None and blank is not None:
+            bad.note(row, blank)
+    return found
 
 
 def _is_list(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,12 +31,7 @@ def require_untested(cohort: Cohort, config: RunConfig) -> None:
         return
     start = begun_from(config.model.start)
     both = _tested_patients(cohort, config) & (_learned_before(config) or set())
-    if both:
-        source, patient = min(both)
-        raise InputError(
-            f"patient {patient} of {source} is in the test of cohort {cohort.path}, and {len(both)} such patients are "
-            f"among those that {start} learned from; begin with a model of the same split by patient"
-        )
+    refuse_learned(both, cohort, str(start), "begin with a model of the same split by patient")
     if (start / "run.json").is_file():
         before = RunConfig.read(start / "config.json")
     elif (start / "pretraining.json").is_file():
@@ -62,6 +57,16 @@ def refuse_other_formats(cohorts: Sequence[Cohort]) -> None:
     for before, cohort in pairwise(cohorts):
         own = ECGFormat.of(cohort.signals)
         ECGFormat.of(before.signals).require(own, f"the stage on cohort {before.path}", f"cohort {cohort.path}")
+
+
+def refuse_learned(both: Collection[tuple[str, str]], cohort: Cohort, by: str, instead: str) -> None:
+    """InputError where there are patients in the test of a cohort whom ``by`` learned from."""
+    if both:
+        source, patient = min(both)
+        raise InputError(
+            f"patient {patient} of {source} is in the test of cohort {cohort.path}, and {len(both)} such patients are "
+            f"among those that {by} learned from; {instead}"
+        )
 
 
 def write_patients(out: Path, cohort: Cohort, config: RunConfig, tables: Iterable[pd.DataFrame]) -> None:

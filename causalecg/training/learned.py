@@ -64,7 +64,7 @@ class Learned:
     def require_untested(self, cohort: Cohort, rows: pd.DataFrame) -> None:
         """InputError where one of the test rows is of a patient whom it learned from, or where it was trained on
         another cohort and it is not known on whom."""
-        from causalecg.training.beginnings import PATIENTS, patients_of
+        from causalecg.training.beginnings import PATIENTS, patients_of, refuse_learned
 
         if self.patients is None:
             if self.elsewhere(cohort):
@@ -75,12 +75,7 @@ class Learned:
                 )
             return
         both = self.patients & patients_of(cohort, rows.loc[rows["split"].isin(TEST_SPLITS), "ecg_ids"])
-        if both:
-            source, patient = min(both)
-            raise InputError(
-                f"patient {patient} of {source} is in the test of cohort {cohort.path}, and {len(both)} such patients "
-                f"are among those that {self.by} learned from; score it on patients whom it did not learn from"
-            )
+        refuse_learned(both, cohort, self.by, "score it on patients whom it did not learn from")
 
     def notes(self, cohort: Cohort) -> list[str]:
         """What the reader of a report on this cohort is to be told."""

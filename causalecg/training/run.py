@@ -93,7 +93,7 @@ def train(
     require_untested(cohort, config)
     require_same_format(cohort, config)
     taking_part = processes()
-    fresh = not (out / "run.json").exists()
+    begins = not (out / "run.json").exists()
     taking_part.wait_for_everyone()
     with taking_part.main_process_first():
         record = _claim(out, about, config)
@@ -106,7 +106,7 @@ def train(
             _train(cohort, arm, config, seed, out, scorer, progress and taking_part.is_main_process, record)
             taking_part.wait_for_everyone()
     except Exception:
-        if fresh and taking_part.is_main_process and not (out / "checkpoint").exists():
+        if begins and taking_part.is_main_process and not (out / "checkpoint").exists():
             shutil.rmtree(out)  # it failed before it began: nothing is there to go on with
         raise
     finally:

@@ -11,7 +11,7 @@ from causalecg.cohort.schema import HELD_OUT, TEST_SPLITS, TRAINING_SPLITS
 from causalecg.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from causalecg.cohort.schema import Cohort
     from causalecg.training.config import RunConfig
@@ -50,20 +50,23 @@ def rows_of(
 
 def _require_templates(cohort: Cohort, template_ids: Sequence[str]) -> None:
     have = sorted(map(str, cohort.items["template_id"].unique()))
-    for name in template_ids:
-        if name not in have:
-            near = difflib.get_close_matches(name, have, n=1, cutoff=0.0)
-            raise InputError(
-                f"no item of cohort {cohort.path} has the template_id '{name}' of template_ids; the nearest is "
-                f"'{near[0]}'"
-            )
+    for name, near in _unknown(template_ids, have):
+        raise InputError(
+            f"no item of cohort {cohort.path} has the template_id '{name}' of template_ids; the nearest is '{near}'"
+        )
 
 
 def require_treatment(table: pd.DataFrame, treatment: str) -> None:
     """InputError where the treatment is no column of the items."""
-    if treatment not in table.columns:
-        near = difflib.get_close_matches(treatment, list(table.columns), n=1, cutoff=0.0)
-        raise InputError(f"treatment = '{treatment}' is no column of the items; the nearest is '{near[0]}'")
+    for name, near in _unknown([treatment], list(table.columns)):
+        raise InputError(f"treatment = '{name}' is no column of the items; the nearest is '{near}'")
+
+
+def _unknown(names: Iterable[str], have: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Those that are not among what there is, each with the nearest that is."""
+    for name in names:
+        if name not in have:
+            yield name, difflib.get_close_matches(name, have, n=1, cutoff=0.0)[0]
 
 
 def with_further_splits(table: pd.DataFrame, cohort: Cohort, splits: Sequence[str], config: RunConfig) -> pd.DataFrame:
@@ -91,13 +94,11 @@ def without_held_out(tables: Sequence[pd.DataFrame], config: RunConfig, cohort: 
     for column, key in HELD_OUT.items():
         names = getattr(config, key)
         have = sorted({str(name) for table in tables for name in table[column]}) if names else []
-        for name in names:
-            if name not in have:
-                near = difflib.get_close_matches(name, have, n=1, cutoff=0.0)
-                raise InputError(
-                    f"no item to learn from in cohort {cohort.path} has the {column.removesuffix('_id')} '{name}', so "
-                    f"it cannot be held out; the nearest is '{near[0]}'"
-                )
+        for name, near in _unknown(names, have):
+            raise InputError(
+                f"no item to learn from in cohort {cohort.path} has the {column.removesuffix('_id')} '{name}', so it "
+                f"cannot be held out; the nearest is '{near}'"
+            )
         kept = [table[~table[column].isin(list(names))].reset_index(drop=True) for table in kept]
     for table, before in zip(kept, tables, strict=True):
         if table.empty:

@@ -8,8 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from causalecg.audits.audit import Audit, Finding, Look, NotAssessed, column
-from causalecg.audits.result import Verdict
-from causalecg.audits.statistics.bootstrap import MINIMUM_CLUSTERS, ClusterBootstrap
+from causalecg.audits.statistics.bootstrap import ClusterBootstrap
 from causalecg.audits.statistics.means import Interval
 from causalecg.audits.verdicts import NEGLIGIBLE, below, few_clusters
 
@@ -44,13 +43,12 @@ def dependence(look: Look) -> Finding:
             f"no question with one true answer was asked {FEWEST} times in each of two styles and answered in two ways"
         )
     boot = look.bootstrap(asked)
-    found = _apart(strata, boot, int(asked.sum()), np.random.default_rng([look.seed, 17]))
+    found = _apart(strata, boot, np.random.default_rng([look.seed, 17]))
     headline = found.interval
-    verdict: Verdict = below(headline, NEGLIGIBLE, boot) if boot.clusters >= MINIMUM_CLUSTERS else "inconclusive"
     return Finding(
         headline,
         f"less than {NEGLIGIBLE}",
-        verdict,
+        below(headline, NEGLIGIBLE, boot),
         [
             {"what": "distance between two styles, given the truth", "estimate": found.distance},
             {"what": "of that by chance", "estimate": found.by_chance},
@@ -97,8 +95,9 @@ class _Apart:
     p: float
 
 
-def _apart(strata: list[_Stratum], boot: ClusterBootstrap, items: int, rng: np.random.Generator) -> _Apart:
-    """``items``: how many ``boot`` resamples, of which the strata's rows are positions."""
+def _apart(strata: list[_Stratum], boot: ClusterBootstrap, rng: np.random.Generator) -> _Apart:
+    """``boot`` resamples the items of which the strata's rows are positions."""
+    items = len(boot.members)
     total = sum(len(stratum.rows) for stratum in strata)
     observed, by_chance, influence = 0.0, np.zeros(_PERMUTATIONS), np.zeros(items)
     for stratum in strata:
