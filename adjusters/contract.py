@@ -214,10 +214,13 @@ class Objective(nn.Module):
     ``per_item`` says that the loss is a (weighted) mean over items, so that a batch may be dealt out over several
     processes. Where it is not, as in the worst group's loss or a dependence measured within the batch, set it to
     ``False``: every process then computes the whole batch.
+
+    ``passes`` is how many forward passes of a scorer an answer costs, whether to abstain included.
     """
 
     parts: tuple[str, ...] = ("main",)
     per_item: bool = True
+    passes: int = 1
 
     def __init__(self, scorer: Scorer) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from adjusters.contract import Adjuster, Batch, Card, ContractError, Objective, Scorer
+from adjusters.contract import Adjuster, Batch, Card, ContractError, HasAbstention, Objective, Scorer, View
 from adjusters.reference_loop import columns_of, drive, epoch_batches, step, variants, weighted
 from adjusters.registry import adjuster_class, option_names
 from adjusters.toy import ESTIMAND, SEVERITY, ToyCohort, ToyScorer, toy_cohort
@@ -79,6 +79,7 @@ def check_adjuster(adjuster: str | type[Adjuster], **options: Any) -> None:
     _strangers(make, cohort)
     _missed(make, cohort)
     _renamed(make, cohort)
+    _passes(make, cohort)
 
 
 def _require(held: bool, sentence: str) -> None:
@@ -454,6 +455,34 @@ def _resumed(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
     one, other = whole.state_dict(), fresh.state_dict()
     lost = [key for key in one if not _same(one[key], other[key])]
     _require(not lost, f"{type(adjuster).__name__} keeps state outside its state_dict: {', '.join(lost[:3])} differ")
+
+
+def _passes(make: Callable[[], Adjuster], cohort: _Cohort) -> None:
+    """An answer costs as many passes as the objective says; one that is read off features alone is a pass too."""
+    calls = {"scores": 0, "features": 0}
+
+    class Counted(ToyScorer):
+        def forward(self, batch: Batch) -> Tensor:
+            calls["scores"] += 1
+            return self._scores(batch, super().features(batch, "ecg"))
+
+        def scores_and_features(self, batch: Batch, view: View) -> tuple[Tensor, Tensor]:
+            calls["scores"] += 1
+            ecg = super().features(batch, "ecg")
+            return self._scores(batch, ecg), ecg if view == "ecg" else super().features(batch, view)
+
+        def features(self, batch: Batch, view: View) -> Tensor:
+            calls["features"] += 1
+            return super().features(batch, view)
+
+    adjuster = make().fit(cohort.training(), ESTIMAND, rng=_rng())
+    name, objective = type(adjuster).__name__, _attached(adjuster, Counted).eval()
+    batch = cohort.batch(cohort.split("test"), np.arange(2))
+    _predicted(objective, batch, name)
+    if isinstance(objective, HasAbstention):
+        objective.abstains(batch)
+    found = calls["scores"] or min(calls["features"], 1)
+    _require(objective.passes == found, f"{name}'s objective says passes = {objective.passes}; an answer takes {found}")
 
 
 class _Plain(nn.Module):

@@ -1,9 +1,11 @@
-"""One score per candidate: what has another shape would be broadcast, and train to the end without learning."""
+"""One score per candidate, which the weights learn by: what has another shape would be broadcast, and train to the end
+without learning."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -28,6 +30,16 @@ def require_scores(scores: object, batch: Batch, scorer: str = "the scorer") -> 
     )
 
 
+def require_gradient(scores: object, scorer: nn.Module) -> None:
+    """ContractError for scores, computed where gradients are, that lead back to none of the scorer's weights."""
+    learns = torch.is_grad_enabled() and any(p.requires_grad for p in scorer.parameters())
+    if learns and isinstance(scores, Tensor) and not scores.requires_grad:
+        raise ContractError(
+            f"{type(scorer).__name__} gave scores that lead back to none of its weights, so that nothing can be "
+            "learned; leave out detach(), numpy() and torch.no_grad() on the way to them"
+        )
+
+
 def check_first_scores(scorer: object) -> None:
     """Let the first batch that a module scores be checked, before anything is done with its scores."""
     if isinstance(scorer, nn.Module):
@@ -44,3 +56,4 @@ class _FirstScores:
         self.handle.remove()
         if given and isinstance(given[0], Batch):
             require_scores(scores, given[0], type(module).__name__)
+            require_gradient(scores, module)

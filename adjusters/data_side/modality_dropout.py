@@ -89,6 +89,8 @@ class ModalityDropout(Adjuster):
 class ModalityDropoutObjective(Objective):
     """The scorer as it is, and whether it would rather abstain with ``answer``."""
 
+    passes = 2
+
     def __init__(self, scorer: Scorer, answer: str) -> None:
         super().__init__(scorer)
         self.answer = answer

@@ -244,6 +244,8 @@ class BackdoorObjective(Objective):
         self.prior = prior
         self.answer_shares = answer_shares
         self.register_buffer("levels", torch.as_tensor(levels, dtype=torch.int64))
+        # One a level; and one for a severity that is asked as a question.
+        self.passes = len(levels) + (severity is not None and severity.head is None)
 
     def forward(self, batch: Batch) -> Tensor:
         """(batch, candidates) sum over strata: log P(candidate | E, do(Q)) ("one"), or its log-odds ("set")."""

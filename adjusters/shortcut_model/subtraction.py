@@ -39,26 +39,28 @@ class How:
 
 
 class Subtraction(Objective):
-    """Trains plainly, and predicts ``total - weight * without_ecg``, cut off where that is implausible.
+    """Trains plainly, and predicts one effect less ``weight`` times the other, cut off where that is implausible.
 
     Judged on validation rows, which are biased like the training rows, by what is minimised.
     """
+
+    passes = 2
 
     def __init__(self, scorer: Scorer, how: How) -> None:
         super().__init__(scorer)
         self.how = how
 
-    def total(self, batch: Batch) -> Tensor:
-        """(batch, candidates) Z(E, Q), zero at padding."""
-        return normalised(self.scorer(batch), batch)
+    def effects(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(batch, candidates) Z(E, Q) and Z(reference, Q), zero at padding."""
+        return normalised(self.scorer(batch), batch), self.without_ecg(batch)
 
     def without_ecg(self, batch: Batch) -> Tensor:
         """(batch, candidates) Z(reference, Q), zero at padding."""
         raise NotImplementedError
 
     def forward(self, batch: Batch) -> Tensor:
-        total = self.total(batch)
-        found = total - self.how.weight * self.without_ecg(batch).to(total.dtype)
+        total, without_ecg = self.effects(batch)
+        found = total - self.how.weight * without_ecg.to(total.dtype)
         if self.how.plausibility:
             found = plausible(found, total, self.how.plausibility, batch)
         return found.masked_fill(batch.padding, float("-inf"))
@@ -196,11 +198,11 @@ class CounterfactualSubtraction(Subtraction):
         self.width = width
         self.register_buffer("constant", torch.zeros(()))
 
-    def total(self, batch: Batch) -> Tensor:
-        return normalised(fused(self.fusion, self._question(batch), self._both(batch), batch.kind), batch)
-
-    def without_ecg(self, batch: Batch) -> Tensor:
-        return normalised(untreated(self.fusion, self._question(batch), self.constant, batch.kind), batch)
+    def effects(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        question = self._question(batch)
+        total = fused(self.fusion, question, self._both(batch), batch.kind)
+        without_ecg = untreated(self.fusion, question, self.constant, batch.kind)
+        return normalised(total, batch), normalised(without_ecg, batch)
 
     def per_item_loss(self, batch: Batch) -> Tensor:
         question = self._question(batch)

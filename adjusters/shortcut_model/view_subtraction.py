@@ -22,6 +22,8 @@ class ViewSubtraction(Subtraction):
         unknown: the code of any other question.
     """
 
+    passes = 1
+
     def __init__(
         self, scorer: Scorer, how: How, prior: ViewOffset, asked: Mapping[str, Mapping[str, int]], unknown: int
     ) -> None:

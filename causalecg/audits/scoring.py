@@ -26,6 +26,7 @@ from causalecg.audits.user_wordings import unasked
 from causalecg.cohort.batches import TableBatches
 from causalecg.cohort.ecg_format import require_known_format
 from causalecg.errors import InputError
+from causalecg.only_writer import only_writer
 from causalecg.parquet import read_parquet
 from causalecg.processes import processes
 from causalecg.training.learned import Learned
@@ -150,37 +151,43 @@ def score(
     asking = _Asking(scorer, cohort, batch_size, seed, taking_part.device)
     stems = {job: folder / _stem(run_id, split, *job) for job in changed}
     _try_out(asking, changed, stems)
-    taking_part.wait_for_everyone()
-    if taking_part.is_main_process:
-        plan(out, run_id, about, split, planned)
-        _record_items(out, _with_training(kept.reset_index(drop=True), cohort, environment), severity)
-        folder.mkdir(exist_ok=True)
-    taking_part.wait_for_everyone()
-    mine = list(_parts(changed))[taking_part.process_index :: taking_part.num_processes]
-    caching = getattr(scorer, "caching", nullcontext)
-    shown = progress and taking_part.is_main_process
-    with bar(f"scoring {run_id} on {split}", sum(stop - start for _, start, stop in mine), shown) as advance, caching():
-        for job, start, stop in mine:
-            part = changed[job].iloc[start:stop].reset_index(drop=True)
-            asking.part(part, job, run_id, _part_path(stems[job], start // _PART), advance)
-    taking_part.wait_for_everyone()
-    if taking_part.is_main_process:
-        for (name, draw), rows in changed.items():
-            if len(rows) < asked[name, draw]:
-                note(
-                    out, run_id, f"{split}: {asked[name, draw] - len(rows)} of {asked[name, draw]} items have no {name}"
-                )
-        finish(out, run_id, split, planned)
-        if left:
-            asked_of = f"{len(user_wordings or ()) - len(left)} of the {len(user_wordings or ())} questions"
-            note(out, run_id, f"{split}: {asked_of} of your wordings are asked; '{left[0]}' is not")
-        for name in without_severity:
-            note(out, run_id, f"{split}: no items have {name}, as the cohort has no severity scale")
-        for sentence in [] if learned is None else learned.notes(cohort):
-            note(out, run_id, sentence)
-        if len(kept) < len(table):
-            note(out, run_id, f"{split}: {len(kept)} of {len(table)} items, drawn at random")
-    taking_part.wait_for_everyone()
+    with only_writer(out, among=taking_part.is_main_process):
+        taking_part.wait_for_everyone()
+        if taking_part.is_main_process:
+            plan(out, run_id, about, split, planned)
+            _record_items(out, _with_training(kept.reset_index(drop=True), cohort, environment), severity)
+            folder.mkdir(exist_ok=True)
+        taking_part.wait_for_everyone()
+        mine = list(_parts(changed))[taking_part.process_index :: taking_part.num_processes]
+        caching = getattr(scorer, "caching", nullcontext)
+        shown = progress and taking_part.is_main_process
+        with (
+            bar(f"scoring {run_id} on {split}", sum(stop - start for _, start, stop in mine), shown) as advance,
+            caching(),
+        ):
+            for job, start, stop in mine:
+                part = changed[job].iloc[start:stop].reset_index(drop=True)
+                asking.part(part, job, run_id, _part_path(stems[job], start // _PART), advance)
+        taking_part.wait_for_everyone()
+        if taking_part.is_main_process:
+            for (name, draw), rows in changed.items():
+                if len(rows) < asked[name, draw]:
+                    note(
+                        out,
+                        run_id,
+                        f"{split}: {asked[name, draw] - len(rows)} of {asked[name, draw]} items have no {name}",
+                    )
+            finish(out, run_id, split, planned)
+            if left:
+                asked_of = f"{len(user_wordings or ()) - len(left)} of the {len(user_wordings or ())} questions"
+                note(out, run_id, f"{split}: {asked_of} of your wordings are asked; '{left[0]}' is not")
+            for name in without_severity:
+                note(out, run_id, f"{split}: no items have {name}, as the cohort has no severity scale")
+            for sentence in [] if learned is None else learned.notes(cohort):
+                note(out, run_id, sentence)
+            if len(kept) < len(table):
+                note(out, run_id, f"{split}: {len(kept)} of {len(table)} items, drawn at random")
+        taking_part.wait_for_everyone()
     return out
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from causalecg.benchmark.cells import DONE, Cell, Plan, config_of, run_cell
 from causalecg.benchmark.workers import worker_pool
 from causalecg.errors import InputError
+from causalecg.only_writer import only_writer
 from causalecg.records import read_record, require_room, write_record
 
 if TYPE_CHECKING:
@@ -38,12 +39,13 @@ def run_comparison(
 
     Raises:
         InputError: an unknown or repeated arm, no seed, a launch that training does not serve, or ``out`` holds a
-            comparison of another cohort, configuration or module, or ``build`` names no such function.
+            comparison of another cohort, configuration or module or is written by another process, or ``build`` names
+            no such function.
         ContractError, NotIdentified: an arm cannot work on this cohort. Nothing has been trained then.
     """
     from causalecg.cohort.schema import TEST_SPLITS
     from causalecg.training.arms import Arm
-    from causalecg.training.beginnings import require_same_format, require_untested
+    from causalecg.training.beginnings import require_beginning
     from causalecg.training.builds import imported, require_build, require_no_model
     from causalecg.training.run import check_arm
     from causalecg.training.sharding import check_launch
@@ -69,10 +71,10 @@ def run_comparison(
     todo = [cell for cell in cells if not (out / "scores" / cell.name / DONE).exists()]
     for cell in todo:
         its = config_of(cell, config)
-        require_untested(cohort, its)
-        require_same_format(cohort, its)
-    _claim(out, cohort, config, audit_items, names, build)
-    _run_all(todo, plan, processes, progress)
+        require_beginning(cohort, its)
+    with only_writer(out):
+        _claim(out, cohort, config, audit_items, names, build)
+        _run_all(todo, plan, processes, progress)
     return cells
 
 

@@ -21,6 +21,12 @@ from causalecg.training.tables import of_environment, rows_of
 PATIENTS = "patients.parquet"
 
 
+def require_beginning(cohort: Cohort, config: RunConfig) -> None:
+    """InputError as of :func:`require_untested` and :func:`require_same_format`."""
+    require_untested(cohort, config)
+    require_same_format(cohort, config)
+
+
 def require_untested(cohort: Cohort, config: RunConfig) -> None:
     """InputError where ``config.model.start`` is a run, or a pre-trained encoder, that held out less, or learned from a
     patient in the test of the cohort.

@@ -24,9 +24,10 @@ from adjusters.none import NoAdjustment
 from causalecg.cohort.batches import TableBatches
 from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.errors import InputError
+from causalecg.only_writer import only_writer
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
-from causalecg.training.beginnings import require_same_format, require_untested, write_patients
+from causalecg.training.beginnings import require_beginning, write_patients
 from causalecg.training.config import RunConfig
 from causalecg.training.loop import Loop
 from causalecg.training.progress import training_bar
@@ -58,23 +59,30 @@ def pretrain_encoder(
         out: folder; an interrupted one is gone on with. Name it as ``model.start`` of what is trained next.
 
     What says that a topic of ``config.held_out_topics`` is there is no label. Raises InputError where no label is
-    frequent enough, it cannot be told which label a held-out topic is, ``out`` is of something else, or test rows would
-    be learned from.
+    frequent enough, it cannot be told which label a held-out topic is, ``out`` is of something else or is being
+    written by another process, or test rows would be learned from.
     """
+    out = Path(out)
+    about = {"task": task, "seed": seed, "cohort_hash": cohort.hash, "config": config.model_dump(mode="json")}
+    check_launch()
+    require_beginning(cohort, config)
+    require_readable(cohort, config.model)
+    taking_part = processes()
+    with only_writer(out, among=taking_part.is_main_process):
+        with taking_part.main_process_first():
+            done = _claimed(out, about, config)
+        if not done:
+            _pretrain(cohort, task, config, seed, out, progress, about)
+    return out
+
+
+def _pretrain(
+    cohort: Cohort, task: Task, config: RunConfig, seed: int, out: Path, progress: bool, about: dict[str, Any]
+) -> None:
     from safetensors.torch import save_file
 
     from causalecg.models.pretrained import build_encoder
 
-    out = Path(out)
-    about = {"task": task, "seed": seed, "cohort_hash": cohort.hash, "config": config.model_dump(mode="json")}
-    check_launch()
-    require_untested(cohort, config)
-    require_same_format(cohort, config)
-    require_readable(cohort, config.model)
-    with processes().main_process_first():
-        done = _claimed(out, about, config)
-    if done:
-        return out
     labels = _frequent_labels(cohort, config)
     tables = [_ecg_table(cohort, split, labels, config) for split in ("train", "valid")]
     further = [name for name in labels if name not in cohort.answer_vocabulary]
@@ -112,7 +120,6 @@ def pretrain_encoder(
         write_patients(out, cohort, config, tables)
         write_record(out / "pretraining.json", {**about, "status": "done"})
         shutil.rmtree(out / "checkpoint", ignore_errors=True)
-    return out
 
 
 def _claimed(out: Path, about: dict[str, Any], config: RunConfig) -> bool:

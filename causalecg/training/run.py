@@ -22,11 +22,12 @@ from adjusters.valid_scores import check_first_scores
 from causalecg import __version__
 from causalecg.cohort.ecg_format import ECGFormat
 from causalecg.errors import InputError
+from causalecg.only_writer import only_writer
 from causalecg.parquet import read_parquet
 from causalecg.processes import processes
 from causalecg.records import read_record, require_room, write_record
 from causalecg.training.arms import Arm
-from causalecg.training.beginnings import begun_from, require_same_format, require_untested, write_patients
+from causalecg.training.beginnings import begun_from, require_beginning, write_patients
 from causalecg.training.builds import Build, fresh, require_build, require_no_model
 from causalecg.training.config import RunConfig
 from causalecg.training.fitted import fit_arm, graph_of
@@ -69,10 +70,10 @@ def train(
         progress: show a bar.
 
     Raises:
-        InputError: ``out`` is a run of something else, what it begins with may have learned of a topic that is held
-            out or has learned from a patient of the test or from ECGs of another rate or length, a severity scale or
-            column is missing, test rows would be learned from, the encoder reads ECGs of another rate or length, or
-            ``scorer`` is none, or comes with a ``config.model``.
+        InputError: ``out`` is a run of something else or is being trained by another process, what it begins with may
+            have learned of a topic that is held out or has learned from a patient of the test or from ECGs of another
+            rate or length, a severity scale or column is missing, test rows would be learned from, the encoder reads
+            ECGs of another rate or length, or ``scorer`` is none, or comes with a ``config.model``.
         ContractError: the adjuster cannot work with this table, estimand or scorer, or what that gives are no scores.
         NotIdentified: the graph does not identify what the adjuster needs.
     """
@@ -90,27 +91,27 @@ def train(
     if scorer is not None:
         require_build(scorer)
         require_no_model(config)
-    require_untested(cohort, config)
-    require_same_format(cohort, config)
+    require_beginning(cohort, config)
     taking_part = processes()
     begins = not (out / "run.json").exists()
     taking_part.wait_for_everyone()
-    with taking_part.main_process_first():
-        record = _claim(out, about, config)
-    if record["status"] == "done":
-        return Run.open(out)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    try:
-        with torch.enable_grad():
-            _train(cohort, arm, config, seed, out, scorer, progress and taking_part.is_main_process, record)
-            taking_part.wait_for_everyone()
-    except Exception:
-        if begins and taking_part.is_main_process and not (out / "checkpoint").exists():
-            shutil.rmtree(out)  # it failed before it began: nothing is there to go on with
-        raise
-    finally:
-        torch.set_num_threads(threads)
+    with only_writer(out, among=taking_part.is_main_process):
+        with taking_part.main_process_first():
+            record = _claim(out, about, config)
+        if record["status"] == "done":
+            return Run.open(out)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(config.threads)
+        try:
+            with torch.enable_grad():
+                _train(cohort, arm, config, seed, out, scorer, progress and taking_part.is_main_process, record)
+                taking_part.wait_for_everyone()
+        except Exception:
+            if begins and taking_part.is_main_process and not (out / "checkpoint").exists():
+                shutil.rmtree(out)  # it failed before it began: nothing is there to go on with
+            raise
+        finally:
+            torch.set_num_threads(threads)
     return Run.open(out)
 
 

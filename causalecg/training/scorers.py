@@ -98,8 +98,7 @@ class TrainedScorer(nn.Module):
         self.objective, self.arm, self.kinds = objective, arm, kinds
         self.ecg_format, self.learned = ecg_format, learned
         self._predicts = "predict" in adjuster.card.uses
-        further = adjuster.card.extra_passes[1]
-        self.passes = len(adjuster.levels_) if isinstance(further, str) else 1 + further  # type: ignore[attr-defined]
+        self.passes = objective.passes
 
     def forward(self, batch: Batch) -> Tensor:
         scores: Tensor = self.objective(self.arm.see(batch))

@@ -412,6 +412,18 @@ class TakesFeaturesForGranted(Base):
         return Reads(scorer)
 
 
+class Twice(Objective):
+    def forward(self, batch):
+        return (self.scorer(batch) + self.scorer(batch)) / 2
+
+
+class AsksTwiceAndSaysOnce(Base):
+    card = Card(summary="x", uses=("objective", "predict"))
+
+    def attach(self, scorer, *, new_scorer, rng):
+        return Twice(scorer)
+
+
 class RefusesAtLength(TakesFeaturesForGranted):
     def attach(self, scorer, *, new_scorer, rng):
         if not hasattr(scorer, "features"):
@@ -471,6 +483,7 @@ BROKEN = [
     (RefusesAtLength, {}, "something else than one sentence"),
     (KnowsOneCohort, {}, "called 'severity_simulated' only"), (KnowsOneCohortQuietly, {}, "other weights or columns"),
     (TakesAnEstimandForGranted, {}, "identifies nothing with AttributeError"),
+    (AsksTwiceAndSaysOnce, {}, "says passes = 1; an answer takes 2"),
 ]  # fmt: skip
 
 

@@ -225,6 +225,7 @@ class EffectSubtraction(Adjuster):
 
 class EffectSubtractionObjective(Objective):
     parts = ("prior", "main")
+    passes = 2
 
     def __init__(self, scorer, prior, weight: float) -> None:
         super().__init__(scorer)

@@ -62,6 +62,16 @@ def test_it_is_told_in_a_run(cohort, tmp_path, how: str) -> None:
         assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize("arm", ["none", BACKDOOR, "jtt", "lff", "stratified"])
+def test_scores_that_lead_back_to_no_weight_are_told(cohort, tmp_path, arm: str) -> None:
+    with pytest.raises(ContractError, match=r"Wrong gave scores that lead back to none of its weights, .* leave out"):
+        train(
+            cohort, arm, RunConfig(epochs=1), seed=0, out=tmp_path / "r", scorer=lambda _: Wrong(torch.Tensor.detach),
+            progress=False,
+        )  # fmt: skip
+    assert not (tmp_path / "r").exists()
+
+
 @pytest.mark.parametrize("how", WRONG)
 def test_it_is_told_in_a_loop_of_ones_own(cohort, how: str) -> None:
     change, found = WRONG[how]

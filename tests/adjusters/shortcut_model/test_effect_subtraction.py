@@ -220,7 +220,7 @@ def test_implausible_candidates_stand_below_all_others(items, scorers) -> None:
         batch = items.batch(items.of(kind))
         before = attached(items, scorers, reference="blank")[1]
         after = attached(items, scorers, reference="blank", plausibility=0.3)[1]
-        total, free, cut = before.total(batch), before(batch), after(batch)
+        total, free, cut = before.effects(batch)[0], before(batch), after(batch)
         assert torch.isfinite(cut[~batch.padding]).all()
         if kind == "one":
             kept = (
