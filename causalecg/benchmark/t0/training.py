@@ -4,9 +4,9 @@ The steps are those of :mod:`adjusters.reference_loop` (fit, rewrite, weights, c
 pieces are used. Only how a stage is minimised differs: minibatches and early stopping would blur what a strategy's own
 optimum is. A stage that trains one part of an objective without moving state is a smooth problem, convex for the plain
 likelihood, and is solved by L-BFGS; any other by Adam on all rows, part by part. What a loss draws at random is the
-same at every evaluation. ``progress`` is that of the end of the stage. An epoch is a round of L-BFGS (or as many steps
-of Adam), so that "a few epochs" means as much as it does with minibatches; where a stage names no number, rounds are
-done until convergence.
+same at every evaluation, once or, on request, several times, over which it is averaged. ``progress`` is that of the end
+of the stage. An epoch is a round of L-BFGS (or as many steps of Adam), so that "a few epochs" means as much as it does
+with minibatches; where a stage names no number, rounds are done until convergence.
 """
 
 from __future__ import annotations
@@ -135,8 +135,9 @@ def train(
     items: int = 4000,
     valid: int = 500,
     fit: Fit = "spline",
+    draws: int = 1,
 ) -> Trained:
-    """Train an arm on ``items`` patients of a law.
+    """Train an arm on ``items`` patients of a law, its loss averaged over so many ``draws`` of what it draws at random.
 
     Raises ContractError where the adjuster refuses the table, and InputError where test rows would be learned from.
     """
@@ -162,7 +163,7 @@ def train(
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         objective = found.attach(make_scorer(), new_scorer=variants(make_scorer), rng=attach_rng).double()
-        records = _Stages(objective, found, tables, make_batch, seed).run()
+        records = _Stages(objective, found, tables, make_batch, seed, draws).run()
     weights = tables["train"].get("weight")
     effective = effective_rows(found, None if weights is None else weights.to_numpy())
     return Trained(arm, objective.eval(), records, len(learned), effective)
@@ -188,10 +189,16 @@ class _AsSeen:
 
 class _Stages:
     def __init__(
-        self, objective: Objective, found: Adjuster, tables: dict[str, pd.DataFrame], make_batch: _AsSeen, seed: int
+        self,
+        objective: Objective,
+        found: Adjuster,
+        tables: dict[str, pd.DataFrame],
+        make_batch: _AsSeen,
+        seed: int,
+        draws: int,
     ) -> None:
         self.objective, self.adjuster, self.tables = objective, found, tables
-        self.make_batch, self.seed = make_batch, seed
+        self.make_batch, self.seed, self.draws = make_batch, seed, draws
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
 
     def run(self) -> tuple[StageRecord, ...]:
@@ -288,13 +295,17 @@ class _Stages:
         self, part: str, parameters: list[nn.Parameter], batch: Batch, progress: float
     ) -> tuple[Tensor, LossTerms]:
         """The penalised mean loss, whose gradient is left in ``grad``; the part's other parameters get none."""
-        torch.manual_seed(self.seed)
-        terms = self.objective.loss(batch, part, progress=progress)
+        terms = []
+        for draw in range(self.draws):
+            torch.manual_seed(self.seed if not draw else _seed_of_draw(self.seed, draw))
+            terms.append(self.objective.loss(batch, part, progress=progress))
+        mean = torch.stack([each.total for each in terms]).mean()
+        per_item = torch.stack([each.per_item for each in terms]).mean(0)
         penalty = torch.stack([(p.double() ** 2).sum() for p in parameters]).sum()
-        total = terms.total.double() + RIDGE / (2 * len(batch)) * penalty
+        total = mean.double() + RIDGE / (2 * len(batch)) * penalty
         for parameter, gradient in zip(parameters, torch.autograd.grad(total, parameters), strict=True):
             parameter.grad = gradient
-        return total.detach(), LossTerms(terms.total.detach(), terms.per_item)
+        return total.detach(), LossTerms(mean.detach(), per_item)
 
     def _validation_losses(self, stage: Stage) -> Tensor:
         self.objective.eval()
@@ -303,3 +314,7 @@ class _Stages:
 
     def _parameters(self, part: str) -> list[nn.Parameter]:
         return [p for p in dict.fromkeys(self.objective.parameters_of(part)) if p.requires_grad]
+
+
+def _seed_of_draw(seed: int, draw: int) -> int:
+    return int(np.random.SeedSequence([seed, draw]).generate_state(1)[0])

@@ -42,14 +42,41 @@ def test_the_minimum_is_the_one_of_newton(estimand: Estimand) -> None:
     batch = asked(world.evidence[:600], world.topic[:600], world.styles[:600])
     scorer = found.objective.scorer
     x = scorer.features(batch, "fused").detach().numpy()  # type: ignore[attr-defined]
-    y, theta = world.answer[:600], np.zeros(x.shape[1])
+    theta = _newton(x, world.answer[:600], np.ones(600))
+    # A derivative of at most 1e-5 of the mean loss is 1e-2 of the summed one, whose curvature is at least RIDGE.
+    assert np.abs(found.yes(batch) - 1 / (1 + np.exp(-x @ theta))).max() < 0.01
+
+
+def test_a_loss_averaged_over_draws_has_the_minimum_of_all_draws_together(estimand: Estimand) -> None:
+    """Three exchanges of wordings: each row three times, in other words, with a third of the weight."""
+    law = regime("R3").law(None)
+    found = train(
+        law, EvidenceArm.parse("question_randomised"), seed=4, estimand=estimand, items=600, valid=200, draws=3
+    )
+    world = training_world(law, 600, 200, 4)
+    batch = asked(world.evidence[:600], world.topic[:600], world.styles[:600])
+    features = found.objective.scorer.features  # type: ignore[attr-defined]
+    x, seeds = [], (4, *(int(np.random.SeedSequence([4, draw]).generate_state(1)[0]) for draw in (1, 2)))
+    with torch.random.fork_rng():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            x.append(features(found.objective.words.drawn(batch), "fused").detach().numpy())  # type: ignore[attr-defined]
+    assert not np.array_equal(x[0], x[1]) and not np.array_equal(x[1], x[2])
+    theta = _newton(np.concatenate(x), np.tile(world.answer[:600], 3), np.full(1800, 1 / 3))
+    own = features(batch, "fused").detach().numpy()
+    assert np.abs(found.yes(batch) - 1 / (1 + np.exp(-own @ theta))).max() < 0.01
+    # One exchange alone has another.
+    alone = _newton(x[0], world.answer[:600], np.ones(600))
+    assert np.abs(found.yes(batch) - 1 / (1 + np.exp(-own @ alone))).max() > 0.02
+
+
+def _newton(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    theta = np.zeros(x.shape[1])
     for _ in range(30):
         p = 1 / (1 + np.exp(-x @ theta))
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + RIDGE * np.eye(len(theta))
-        theta -= np.linalg.solve(hessian, x.T @ (p - y) + RIDGE * theta)
-    mine = found.yes(batch)
-    # A derivative of at most 1e-5 of the mean loss is 1e-2 of the summed one, whose curvature is at least RIDGE.
-    assert np.abs(mine - 1 / (1 + np.exp(-x @ theta))).max() < 0.01
+        hessian = (x * (weight * p * (1 - p))[:, None]).T @ x + RIDGE * np.eye(len(theta))
+        theta -= np.linalg.solve(hessian, x.T @ (weight * (p - y)) + RIDGE * theta)
+    return theta
 
 
 def test_tables_hold_the_recorded_severity_and_no_other_truth() -> None:
