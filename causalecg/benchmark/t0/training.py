@@ -33,6 +33,7 @@ from causalecg.benchmark.t0.scorer import EvidenceScorer, Fit
 from causalecg.benchmark.t0.tables import EvidenceBatches, items_of
 from causalecg.errors import InputError
 from causalecg.training.arms import Arm
+from causalecg.training.scorers import seed_of
 from causalecg.training.tables import refuse_test_splits
 from structural_models.estimand import Estimand
 
@@ -297,7 +298,7 @@ class _Stages:
         """The penalised mean loss, whose gradient is left in ``grad``; the part's other parameters get none."""
         terms = []
         for draw in range(self.draws):
-            torch.manual_seed(self.seed if not draw else _seed_of_draw(self.seed, draw))
+            torch.manual_seed(seed_of(np.random.SeedSequence([self.seed, draw])) if draw else self.seed)
             terms.append(self.objective.loss(batch, part, progress=progress))
         mean = torch.stack([each.total for each in terms]).mean()
         per_item = torch.stack([each.per_item for each in terms]).mean(0)
@@ -314,7 +315,3 @@ class _Stages:
 
     def _parameters(self, part: str) -> list[nn.Parameter]:
         return [p for p in dict.fromkeys(self.objective.parameters_of(part)) if p.requires_grad]
-
-
-def _seed_of_draw(seed: int, draw: int) -> int:
-    return int(np.random.SeedSequence([seed, draw]).generate_state(1)[0])
