@@ -15,17 +15,21 @@ prior: Chung et al. 2013, "A nondegenerate penalized likelihood estimator for va
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from structural_models.errors import TableError
 from structural_models.generative.levels import plain_levels
 from structural_models.json_values import plain
 from structural_models.tabulation import coded, column_values, distinct_rows, require_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Inference = Literal["svi", "nuts"]
 _INFERENCES: tuple[str, ...] = get_args(Inference)
@@ -136,38 +140,74 @@ def _scale(rows: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.log(yes / no), np.sqrt(1 / yes + 1 / no)
 
 
+def _cells(
+    rows: np.ndarray, hits: np.ndarray, sigma: Mapping[str, Tensor], effects: Tensor, cells: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """α, β and γ, (..., 1 + strata + arms), each in units of its prior's spread; θ, (..., strata, arms), in standard
+    errors from the log-odds of a cell's own rows; and (...) the logarithm of their prior density over that of the
+    standard normals they are made of.
+
+    Args:
+        sigma: (...) by the names stratum, arm and cell.
+        effects, cells: (..., 1 + strata + arms) and (..., strata, arms) standard normals.
+
+    Were the log-odds of a cell's own rows normal, with their standard error, then given the σ so would be the posterior
+    of everything else, and its mean and spread are known. That posterior makes α, β, γ and θ of standard normals, which
+    a sampler that knows no scales can follow; the density that is returned takes back what is wrong with it.
+    """
+    import torch
+
+    centre, unit = (torch.as_tensor(array) for array in _scale(rows, hits))
+    strata, arms = rows.shape
+    design = torch.cat(
+        [
+            torch.ones(rows.size, 1, dtype=torch.float64),
+            torch.eye(strata, dtype=torch.float64).repeat_interleave(arms, dim=0),
+            torch.eye(arms, dtype=torch.float64).repeat(strata, 1),
+        ],
+        dim=1,
+    )
+    stratum, arm, cell = (sigma[name][..., None] for name in ("stratum", "arm", "cell"))
+    size = torch.cat(
+        [2.5 * torch.ones_like(cell), stratum.expand(*stratum.shape[:-1], strata), arm.expand(*arm.shape[:-1], arms)],
+        -1,
+    )
+    # α, β and γ in units of their prior: a ridge regression of the cells' log-odds.
+    scaled = design * size[..., None, :]
+    weighted = scaled.mT / (cell**2 + unit.flatten() ** 2)[..., None, :]
+    factor = torch.linalg.cholesky(weighted @ scaled + torch.eye(design.shape[1], dtype=torch.float64))
+    centred = torch.cholesky_solve(weighted @ centre.flatten()[:, None], factor)
+    spread = torch.linalg.solve_triangular(factor.mT, effects[..., None], upper=True)
+    found = (centred + spread)[..., 0]
+    of_effects = (effects**2 - found**2).sum(-1) / 2 - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    loc = ((scaled @ found[..., None])[..., 0].unflatten(-1, rows.shape) - centre) / unit
+    tau = cell[..., None] / unit
+    theta = loc / (1 + tau**2) + tau / (1 + tau**2).sqrt() * cells
+    own = cells / (1 + tau**2).sqrt() - loc * tau / (1 + tau**2)  # (θ - loc) / τ
+    return found, theta, of_effects + ((cells**2 - own**2 - torch.log1p(tau**2)) / 2).sum((-2, -1))
+
+
 def _program(rows: np.ndarray, hits: np.ndarray) -> Any:
-    """The Pyro model; its site "theta" is (strata, arms), in standard errors from the log-odds of a cell's own rows."""
+    """The Pyro model, of the σ and of the standard normals that :func:`_cells` makes everything else of."""
     import pyro
     import pyro.distributions as dist
     import torch
 
     total, answered = (torch.as_tensor(array, dtype=torch.float64) for array in (rows, hits))
     centre, unit = (torch.as_tensor(array) for array in _scale(rows, hits))
-    zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    zero, two = torch.zeros((), dtype=torch.float64), 2 * torch.ones((), dtype=torch.float64)
 
     def program() -> None:
-        sigma = {
-            name: pyro.sample(f"sigma_{name}", dist.Gamma(2 * one, 2 * one)) for name in ("stratum", "arm", "cell")
-        }
-        alpha = pyro.sample("alpha", dist.Normal(zero, 2.5 * one))
-        # Unit effects times their scale: the geometry stays tame where a scale is small.
-        beta = sigma["stratum"] * pyro.sample("stratum", dist.Normal(zero, one).expand([len(rows), 1]).to_event(2))
-        gamma = sigma["arm"] * pyro.sample("arm", dist.Normal(zero, one).expand([1, rows.shape[1]]).to_event(2))
-        # Every coordinate then varies by about one, which a sampler that knows no scales yet can follow.
-        prior = dist.Normal((alpha + beta + gamma - centre) / unit, sigma["cell"] / unit)
-        theta = pyro.sample("theta", prior.to_event(2))
+        sigma = {name: pyro.sample(f"sigma_{name}", dist.Gamma(two, two)) for name in ("stratum", "arm", "cell")}
+        normal = dist.Normal(zero, two / 2)
+        effects = pyro.sample("effects", normal.expand([1 + sum(rows.shape)]).to_event(1))
+        cells = pyro.sample("cells", normal.expand(rows.shape).to_event(2))
+        _, theta, density = _cells(rows, hits, sigma, effects, cells)
+        pyro.factor("density", density)
         pyro.sample("answers", dist.Binomial(total, logits=centre + unit * theta).to_event(2), obs=answered)
 
     return program
-
-
-def _start(rows: np.ndarray) -> Any:
-    """Each cell where its own rows are, everything else at the median of its prior."""
-    import torch
-    from pyro.infer.autoguide import init_to_median, init_to_value
-
-    return init_to_value(values={"theta": torch.zeros(rows.shape, dtype=torch.float64)}, fallback=init_to_median)
 
 
 def _by_svi(rows: np.ndarray, hits: np.ndarray, draws: int, steps: int, rng: np.random.Generator) -> np.ndarray:
@@ -175,41 +215,45 @@ def _by_svi(rows: np.ndarray, hits: np.ndarray, draws: int, steps: int, rng: np.
     import pyro
     import torch
     from pyro.infer import SVI, JitTrace_ELBO, Predictive
-    from pyro.infer.autoguide import AutoDiagonalNormal
+    from pyro.infer.autoguide import AutoDiagonalNormal, init_to_mean
 
     from structural_models.generative.program import seeded
 
     program = _program(rows, hits)
     with seeded(rng):
-        guide = AutoDiagonalNormal(program, init_loc_fn=_start(rows), init_scale=0.5)
+        guide = AutoDiagonalNormal(program, init_loc_fn=init_to_mean, init_scale=0.5)
         # The step shrinks a hundredfold, so that its noise is small beside the posterior's spread at the end.
         optimiser = pyro.optim.ClippedAdam({"lr": 0.03, "lrd": 0.01 ** (1 / steps)})
         svi = SVI(program, guide, optimiser, JitTrace_ELBO(ignore_jit_warnings=True))
         for _ in range(steps):
             svi.step()
         with torch.no_grad():
-            theta = Predictive(guide, num_samples=draws, return_sites=("theta",), parallel=True)()["theta"]
-    return _risks(theta.reshape(draws, *rows.shape).numpy(), rows, hits)
+            return _risks(Predictive(guide, num_samples=draws, parallel=True)(), rows, hits)
 
 
 def _by_nuts(rows: np.ndarray, hits: np.ndarray, draws: int, warmup: int, rng: np.random.Generator) -> np.ndarray:
     """(draws, strata, arms) risks."""
     from pyro.infer import MCMC, NUTS
+    from pyro.infer.autoguide import init_to_mean
 
     from structural_models.generative.program import seeded
 
     with seeded(rng):
         program = _program(rows, hits)
-        kernel = NUTS(program, init_strategy=_start(rows), jit_compile=True, ignore_jit_warnings=True, max_tree_depth=7)
+        kernel = NUTS(program, init_strategy=init_to_mean, jit_compile=True, ignore_jit_warnings=True, max_tree_depth=7)
         chain = MCMC(kernel, num_samples=draws, warmup_steps=warmup, disable_progbar=True)
         chain.run()
-        theta = chain.get_samples()["theta"]
-    return _risks(theta.reshape(draws, *rows.shape).numpy(), rows, hits)
+        return _risks(chain.get_samples(), rows, hits)
 
 
-def _risks(theta: np.ndarray, rows: np.ndarray, hits: np.ndarray) -> np.ndarray:
+def _risks(draws: Mapping[str, Tensor], rows: np.ndarray, hits: np.ndarray) -> np.ndarray:
+    """(draws, strata, arms), of draws of the program's sites."""
+    count = len(draws["cells"])
+    sigma = {name: draws[f"sigma_{name}"].reshape(count) for name in ("stratum", "arm", "cell")}
+    effects, cells = draws["effects"].reshape(count, -1), draws["cells"].reshape(count, *rows.shape)
+    theta = _cells(rows, hits, sigma, effects, cells)[1]
     centre, unit = _scale(rows, hits)
-    return np.asarray(1 / (1 + np.exp(-(centre + unit * theta))))
+    return np.asarray(expit(centre + unit * theta.numpy()))
 
 
 def _diagnostics(draws: np.ndarray) -> tuple[float, float]:
