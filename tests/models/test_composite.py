@@ -12,6 +12,7 @@ from adjusters.contract import (
     log_probabilities,
     negative_log_likelihood,
 )
+from causalecg.models import composite
 from causalecg.models.config import ModelConfig
 from causalecg.models.language_model import token_ids
 from causalecg.models.pretrained import build_model, save_pretrained
@@ -90,6 +91,21 @@ def test_what_an_inner_block_computes_is_kept_by_the_outer_one(model, batch) -> 
     with model.caching():
         model(batch)
     assert len(seen) == 2
+
+
+@torch.no_grad()
+def test_a_questions_tokens_are_made_once_and_forgotten_where_there_are_too_many(model, batch, monkeypatch) -> None:
+    model(batch)  # knows the candidates' tokens from here on
+    model._question_ids.clear()
+    made: list[list[str]] = []
+    monkeypatch.setattr(composite, "token_ids", lambda *given: made.append(given[1]) or token_ids(*given))
+    monkeypatch.setattr(composite, "TOKENISED", len(set(batch.question)))
+    plain = model(batch)
+    assert torch.equal(model(batch), plain) and len(made) == len(set(batch.question))
+    model(batch.in_words(["Is it another one?"] * len(batch)))
+    assert len(model._question_ids) == 1
+    assert torch.equal(model(batch), plain)
+    assert len(made) == 2 * len(set(batch.question)) + 1
 
 
 @torch.no_grad()
