@@ -155,10 +155,11 @@ def figure(record: Mapping[str, Any]) -> str:
     left = 8 + 6.4 * max(map(len, arms))
     height = _HEAD + _ROW * len(arms) + 22
     deep = -(-len(regimes) // _PER_LINE)
-    wide = min(len(regimes), _PER_LINE)
+    wide = left + min(len(regimes), _PER_LINE) * _PANEL
+    # Letters of a few panels must not grow to the width of the page.
     parts = [
-        f'<svg role="img" aria-label="Unbiased accuracy by regime and arm" viewBox="0 0 {left + wide * _PANEL:.0f} '
-        f'{deep * height}" class="panels">'
+        f'<svg role="img" aria-label="Unbiased accuracy by regime and arm" viewBox="0 0 {wide:.0f} {deep * height}" '
+        f'class="panels" style="max-width: {1.2 * wide:.0f}px">'
     ]
     for number, regime in enumerate(regimes):
         x0, y0 = left + number % _PER_LINE * _PANEL, number // _PER_LINE * height
