@@ -337,8 +337,8 @@ def remarks(comparison: dict[str, Any]) -> list[str]:
     if any(row.get("zero_shot") for row in comparison["arms"]):
         lines.append(
             f"Topics held out: the most frequent answer to each of their questions is right in "
-            f"{written(comparison['majority'].get('zero_shot'))}. A language model trained from scratch cannot know "
-            "the words of such a topic: chance by construction."
+            f"{written(comparison['majority'].get('zero_shot'))}. Being right about them takes no "
+            "knowledge of them where the answer goes with how ill the patient is."
         )
     majority = comparison["majority"].get("test")
     if majority:

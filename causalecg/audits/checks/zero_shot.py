@@ -16,7 +16,9 @@ def zero_shot(look: Look) -> Finding:
     Held out are the topics and templates the run's record names (``held_out_topics``, ``held_out_templates``), or the
     items a table marks in a column ``zero_shot``.
 
-    A language model trained from scratch has never seen a held-out topic's words: chance is what it can do.
+    Asked on the unbiased test where there is one: who learned the style's shortcut is right about new topics, too, as
+    long as the shortcut holds. Nor does a pass show that the question is understood: where illness and answer go
+    together, a model that sees how ill the patient is need not know what it is asked.
     """
     outcomes = look.outcomes
     held_out = of_held_out(outcomes, look.run_id)
@@ -55,8 +57,8 @@ def zero_shot(look: Look) -> Finding:
         above(gain, 0.0, boot),
         rows,
         few_clusters(boot)
-        + f"Held out: {', '.join(names[:8])}{' and others' if len(names) > 8 else ''}. A language model trained from "
-        "scratch cannot know the words of a held-out topic: chance by construction.",
+        + f"Held out: {', '.join(names[:8])}{' and others' if len(names) > 8 else ''}. Being right about "
+        "them takes no knowledge of them where the answer goes with how ill the patient is.",
         look.paired_p(difference(0, 1), stacked, boot, means),
     )
 
@@ -94,4 +96,6 @@ AUDIT = Audit(
     "accuracy and follow rate on topics or templates held out of training",
     ("intact",),
     zero_shot,
+    # On the biased one, who learned the shortcut passes.
+    prefers="test_unbiased",
 )

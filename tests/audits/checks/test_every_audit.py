@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from causalecg.audits.score_set import ScoreSet
 from causalecg.audits.suite import AUDITS, run_suite
 
 from .conftest import goes_by_style, logistic, reads
@@ -108,3 +110,20 @@ def test_the_defect_fails_and_the_sound_model_does_not(world, name: str) -> None
         good.note,
     )
     assert good.interval is not None and good.interval[0] <= good.estimate <= good.interval[1]
+
+
+def test_who_learned_the_shortcut_does_not_pass_zero_shot(world) -> None:
+    """Right about new topics too, as long as the style tells the answer; the unbiased test is where it does not."""
+    models = {"m": ("audited", goes_by_style), "sound": ("audited", reads)}
+    biased, unbiased = world(1000, models, rho=0.95), world(1000, models, rho=0.5, seed=1)
+    items = unbiased.items.assign(split="test_unbiased", item_id="u" + unbiased.items["item_id"])
+    answers = unbiased.scores.assign(item_id="u" + unbiased.scores["item_id"])
+    runs = {name: {**run, "held_out_topics": ["topic1"]} for name, run in biased.runs.items()}
+    both = ScoreSet(
+        pd.concat([biased.items, items], ignore_index=True),
+        pd.concat([biased.scores, answers], ignore_index=True),
+        runs,
+    )
+    found = {name: run_suite(both, "zero_shot", run_id=name, replicates=400)[0] for name in runs}
+    assert all(result.measure.endswith("on test_unbiased") for result in found.values())
+    assert found["m"].verdict != "pass" and found["sound"].verdict == "pass", found
