@@ -111,7 +111,8 @@ def test_few_rows_have_the_posterior_of_the_model_as_written(rows, hits, inferen
         warmup=200 if inference == "nuts" else 2000,
     )
     mean, spread, error = by_weighting_the_prior(np.array(rows), np.array(hits), np.random.default_rng(6))
-    n = min(found.effective_draws, len(found.draws))
+    # How many draws a chain of 400 is worth is itself known within a factor of two.
+    n = min(found.effective_draws / 2, len(found.draws))
     exact = inference == "nuts"
     allowed = 4 * np.hypot(spread / np.sqrt(n), error) + (0.0 if exact else 0.1) * spread
     assert (np.abs(found.mean - mean) < allowed).all(), (found.mean, mean, spread)
