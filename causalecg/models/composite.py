@@ -29,7 +29,7 @@ from causalecg.models.prompt import prompt_of
 PARTS = ("encoder", "projector", "language_model", "answer_head")
 #: Room for what frozen parts, and all parts while scoring, have computed.
 ECG_MEGABYTES, QUESTION_MEGABYTES = 512, 2048
-#: Questions whose tokens are remembered.
+#: Texts whose tokens are remembered.
 TOKENISED = 10_000
 
 
@@ -73,8 +73,7 @@ class EncoderProjectorLLM(nn.Module):
         self._cue = token_ids(tokenizer, [self._prompt.after])[0]
         end = tokenizer.eos_token_id
         self._end = int(end if end is not None else self._prompt.start[0])
-        self._candidate_ids: dict[str, list[int]] = {}
-        self._question_ids: dict[str | None, list[int]] = {}
+        self._tokens: dict[str, list[int]] = {}
         self._counted: dict[tuple[int, int], int] = {}
         self._scoring = False
         # The embedded model's head is small. Asked for all places it gives the bytes that its runs have always had.
@@ -285,10 +284,18 @@ class EncoderProjectorLLM(nn.Module):
 
     # ------------------------------------------------------------------ the text
 
+    def _ids(self, text: str) -> list[int]:
+        if text not in self._tokens:
+            if len(self._tokens) >= TOKENISED:
+                self._tokens.clear()
+            self._tokens[text] = token_ids(self.tokenizer, [text])[0]
+        return self._tokens[text]
+
     def _tokens_of(self, candidate: str) -> list[int]:
-        if candidate not in self._candidate_ids:
-            self._candidate_ids[candidate] = token_ids(self.tokenizer, [self._prompt.gap + candidate])[0]
-        return self._candidate_ids[candidate]
+        return self._ids(self._prompt.gap + candidate)
+
+    def _question_ids(self, question: str | None) -> list[int]:
+        return [*self._prompt.start, *self._ids(self._prompt.before + (question or ""))]
 
     def _questions(self, distinct: list[str | None]) -> tuple[Tensor, Tensor, Layers]:
         """Lengths (q,), last hidden state (q, hidden) and left-padded keys and values of distinct questions."""
@@ -311,19 +318,8 @@ class EncoderProjectorLLM(nn.Module):
         stacked = [(padded[:, depth, 0], padded[:, depth, 1]) for depth in range(padded.shape[1])]
         return torch.tensor(sizes, device=padded.device), torch.stack([hidden for hidden, _ in kept]), stacked
 
-    def _tokens_before_ecg(self, question: str | None) -> list[int]:
-        known = self._question_ids
-        if question not in known:
-            if len(known) >= TOKENISED:
-                known.clear()
-            known[question] = [
-                *self._prompt.start,
-                *token_ids(self.tokenizer, [self._prompt.before + (question or "")])[0],
-            ]
-        return known[question]
-
     def _run_questions(self, distinct: list[str | None]) -> tuple[Tensor, Tensor, Layers]:
-        ids = [self._tokens_before_ecg(text) for text in distinct]
+        ids = [self._question_ids(text) for text in distinct]
         longest = max(map(len, ids))
         device = self.segment.device
         padded = torch.tensor([[self._end] * (longest - len(row)) + row for row in ids], device=device)

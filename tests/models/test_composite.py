@@ -94,18 +94,18 @@ def test_what_an_inner_block_computes_is_kept_by_the_outer_one(model, batch) -> 
 
 
 @torch.no_grad()
-def test_a_questions_tokens_are_made_once_and_forgotten_where_there_are_too_many(model, batch, monkeypatch) -> None:
-    model(batch)  # knows the candidates' tokens from here on
-    model._question_ids.clear()
+def test_a_texts_tokens_are_made_once_and_forgotten_where_there_are_too_many(model, batch, monkeypatch) -> None:
+    questions, candidates = len(set(batch.question)), len({name for names in batch.candidates for name in names})
     made: list[list[str]] = []
     monkeypatch.setattr(composite, "token_ids", lambda *given: made.append(given[1]) or token_ids(*given))
-    monkeypatch.setattr(composite, "TOKENISED", len(set(batch.question)))
+    monkeypatch.setattr(composite, "TOKENISED", questions + candidates)
+    model._tokens.clear()
     plain = model(batch)
-    assert torch.equal(model(batch), plain) and len(made) == len(set(batch.question))
+    assert torch.equal(model(batch), plain) and len(made) == questions + candidates
     model(batch.in_words(["Is it another one?"] * len(batch)))
-    assert len(model._question_ids) == 1
+    assert len(model._tokens) == 1 + candidates
     assert torch.equal(model(batch), plain)
-    assert len(made) == 2 * len(set(batch.question)) + 1
+    assert len(made) == 2 * (questions + candidates) + 1 + candidates
 
 
 @torch.no_grad()
