@@ -143,9 +143,8 @@ def _scale(rows: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _cells(
     rows: np.ndarray, hits: np.ndarray, sigma: Mapping[str, Tensor], effects: Tensor, cells: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """α, β and γ, (..., 1 + strata + arms), each in units of its prior's spread; θ, (..., strata, arms), in standard
-    errors from the log-odds of a cell's own rows; and (...) the logarithm of their prior density over that of the
-    standard normals they are made of.
+    """α, β and γ, (..., 1 + strata + arms), each in units of its prior's spread; θ, (..., strata, arms); and (...) the
+    logarithm of their prior density over that of the standard normals they are made of.
 
     Args:
         sigma: (...) by the names stratum, arm and cell.
@@ -183,8 +182,8 @@ def _cells(
 
     loc = ((scaled @ found[..., None])[..., 0].unflatten(-1, rows.shape) - centre) / unit
     tau = cell[..., None] / unit
-    theta = loc / (1 + tau**2) + tau / (1 + tau**2).sqrt() * cells
-    own = cells / (1 + tau**2).sqrt() - loc * tau / (1 + tau**2)  # (θ - loc) / τ
+    theta = centre + unit * (loc / (1 + tau**2) + tau / (1 + tau**2).sqrt() * cells)
+    own = cells / (1 + tau**2).sqrt() - loc * tau / (1 + tau**2)  # (θ - α - β - γ) / σ
     return found, theta, of_effects + ((cells**2 - own**2 - torch.log1p(tau**2)) / 2).sum((-2, -1))
 
 
@@ -195,7 +194,6 @@ def _program(rows: np.ndarray, hits: np.ndarray) -> Any:
     import torch
 
     total, answered = (torch.as_tensor(array, dtype=torch.float64) for array in (rows, hits))
-    centre, unit = (torch.as_tensor(array) for array in _scale(rows, hits))
     zero, two = torch.zeros((), dtype=torch.float64), 2 * torch.ones((), dtype=torch.float64)
 
     def program() -> None:
@@ -205,7 +203,7 @@ def _program(rows: np.ndarray, hits: np.ndarray) -> Any:
         cells = pyro.sample("cells", normal.expand(rows.shape).to_event(2))
         _, theta, density = _cells(rows, hits, sigma, effects, cells)
         pyro.factor("density", density)
-        pyro.sample("answers", dist.Binomial(total, logits=centre + unit * theta).to_event(2), obs=answered)
+        pyro.sample("answers", dist.Binomial(total, logits=theta).to_event(2), obs=answered)
 
     return program
 
@@ -251,9 +249,7 @@ def _risks(draws: Mapping[str, Tensor], rows: np.ndarray, hits: np.ndarray) -> n
     count = len(draws["cells"])
     sigma = {name: draws[f"sigma_{name}"].reshape(count) for name in ("stratum", "arm", "cell")}
     effects, cells = draws["effects"].reshape(count, -1), draws["cells"].reshape(count, *rows.shape)
-    theta = _cells(rows, hits, sigma, effects, cells)[1]
-    centre, unit = _scale(rows, hits)
-    return np.asarray(expit(centre + unit * theta.numpy()))
+    return np.asarray(expit(_cells(rows, hits, sigma, effects, cells)[1].numpy()))
 
 
 def _diagnostics(draws: np.ndarray) -> tuple[float, float]:

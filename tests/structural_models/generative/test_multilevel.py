@@ -132,7 +132,6 @@ def test_the_density_is_that_of_the_change_of_variables() -> None:
     generator = torch.Generator().manual_seed(0)
     normals = torch.randn(6 + 6, generator=generator, dtype=torch.float64)
     sigma = {name: torch.tensor(s, dtype=torch.float64) for name, s in [("stratum", 0.7), ("arm", 1.3), ("cell", 0.4)]}
-    centre, unit = (torch.as_tensor(array) for array in multilevel._scale(rows, hits))
 
     def made(normals: torch.Tensor) -> torch.Tensor:
         effects, theta, _ = multilevel._cells(rows, hits, sigma, normals[:6], normals[6:].view(2, 3))
@@ -140,7 +139,7 @@ def test_the_density_is_that_of_the_change_of_variables() -> None:
 
     effects, theta, density = multilevel._cells(rows, hits, sigma, normals[:6], normals[6:].view(2, 3))
     mean = 2.5 * effects[0] + 0.7 * effects[1:3, None] + 1.3 * effects[3:]
-    prior = Normal((mean - centre) / unit, 0.4 / unit).log_prob(theta).sum() + Normal(0.0, 1.0).log_prob(effects).sum()
+    prior = Normal(mean, 0.4).log_prob(theta).sum() + Normal(0.0, 1.0).log_prob(effects).sum()
     jacobian = torch.linalg.slogdet(torch.autograd.functional.jacobian(made, normals)).logabsdet
     expected = prior + jacobian - Normal(0.0, 1.0).log_prob(normals).sum()
     torch.testing.assert_close(density, expected, rtol=1e-10, atol=1e-10)
