@@ -13,7 +13,6 @@ Areas are averaged over severities by the number of their pairs, and over topics
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,25 +33,24 @@ def areas(found: np.ndarray, truth: np.ndarray, severity: np.ndarray, weights: n
         severity: (ECGs, findings) levels, apart from the finding; pairs are formed within one.
         weights: (replicates, ECGs) how often an ECG was drawn.
     """
-    right, pairs = np.zeros((2, truth.shape[1], found.shape[1], len(weights)))
+    right, pairs = np.zeros((truth.shape[1], found.shape[1], len(weights))), np.zeros((truth.shape[1], 1, len(weights)))
     for finding, (there, ill) in enumerate(zip(truth.T, severity.T, strict=True)):
         for level in np.unique(ill):
             yes, no = (np.flatnonzero((ill == level) & (there == side)) for side in (True, False))
-            many = weights[:, yes].sum(1) * weights[:, no].sum(1)
+            of_yes, of_no = weights[:, yes], weights[:, no]
+            pairs[finding] += of_yes.sum(1) * of_no.sum(1)
             for question, score in enumerate(found.T):
                 order = (score[yes][:, None] > score[no]) + 0.5 * (score[yes][:, None] == score[no])
-                right[finding, question] += ((weights[:, yes] @ order) * weights[:, no]).sum(1)
-                pairs[finding, question] += many
+                right[finding, question] += ((of_yes @ order) * of_no).sum(1)
     return np.asarray(right / pairs)
 
 
-def of_run(comparison: Path, run: str, held_out: Sequence[str]) -> Mapping[str, np.ndarray]:
+def of_run(comparison: Path, run: str, severity: str, held_out: Sequence[str]) -> Mapping[str, np.ndarray]:
     """Column -> (1 + replicates,) values: of all patients, and of each resampling."""
     outcomes = ScoreSet.open(comparison / "scores" / run).outcomes("test_natural")
     items = outcomes.items
     if not outcomes.answers(run, "intact").asked.all():
         raise SystemExit(f"{run} has not answered all of the natural test; let the comparison end first")
-    severity = Run.open(comparison / "runs" / run).severity_column
     yes = outcomes.true_place != (items["answer"].str[0] != "yes").to_numpy()  # place of "yes" among the candidates
     items = items.assign(
         ecg=items["ecg_ids"].str[0],
@@ -83,10 +81,11 @@ def main() -> None:
     folder = parser.parse_args().comparison
     rows, heads = [], ["run"]
     for path in sorted((folder / "runs").iterdir()):
-        held_out = json.loads((path / "config.json").read_text())["held_out_topics"]
+        run = Run.open(path)
+        held_out = run.record["held_out_topics"]
         if len(held_out) < 2:
             parser.error(f"{path} held out {len(held_out)} topics; two or more are needed, to set one beside another")
-        columns = of_run(folder, path.name, held_out)
+        columns = of_run(folder, path.name, run.severity_column, held_out)
         heads = ["run", *columns]
         limits = {name: np.quantile(values[1:], [0.025, 0.975]) for name, values in columns.items()}
         each = (f"{columns[name][0]:.3f} ({low:.3f} to {high:.3f})" for name, (low, high) in limits.items())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from causalecg.audits.checks.zero_shot import of_held_out
+from causalecg.audits.checks.zero_shot import CAVEAT, of_held_out
 from causalecg.audits.interventions import HELD_OUT, OPPOSITE, RANDOM
 from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.result import AuditResult
@@ -337,8 +337,7 @@ def remarks(comparison: dict[str, Any]) -> list[str]:
     if any(row.get("zero_shot") for row in comparison["arms"]):
         lines.append(
             f"Topics held out: the most frequent answer to each of their questions is right in "
-            f"{written(comparison['majority'].get('zero_shot'))}. Being right about them takes no "
-            "knowledge of them where the answer goes with how ill the patient is."
+            f"{written(comparison['majority'].get('zero_shot'))}. {CAVEAT}"
         )
     majority = comparison["majority"].get("test")
     if majority:

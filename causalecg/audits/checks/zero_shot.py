@@ -10,6 +10,8 @@ from causalecg.audits.outcomes import Outcomes
 from causalecg.audits.verdicts import above, few_clusters
 from causalecg.cohort.schema import HELD_OUT
 
+CAVEAT = "Being right about them takes no knowledge of them where the answer goes with how ill the patient is."
+
 
 def zero_shot(look: Look) -> Finding:
     """Accuracy on questions held out of training, against the most frequent answer to each; and the follow rate there.
@@ -56,9 +58,7 @@ def zero_shot(look: Look) -> Finding:
         "more than the most frequent answer to each question",
         above(gain, 0.0, boot),
         rows,
-        few_clusters(boot)
-        + f"Held out: {', '.join(names[:8])}{' and others' if len(names) > 8 else ''}. Being right about "
-        "them takes no knowledge of them where the answer goes with how ill the patient is.",
+        few_clusters(boot) + f"Held out: {', '.join(names[:8])}{' and others' if len(names) > 8 else ''}. {CAVEAT}",
         look.paired_p(difference(0, 1), stacked, boot, means),
     )
 
